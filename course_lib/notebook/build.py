@@ -1,0 +1,85 @@
+"""`make notebooks`: execute the notebooks in place, as they are committed, and note how long each took."""
+
+import argparse
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+from course_lib.evaluation.comparison import machine
+from course_lib.notebook.profile import current_profile
+from course_lib.notebook.start import TIMES
+from course_lib.texts.store import write_atomically
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def build(path, seconds_a_cell=1800):
+    """Execute one notebook in place on a fresh kernel; return the seconds it took. An error in a cell is raised."""
+    notebook = nbformat.read(path, as_version=4)
+    began = time.perf_counter()
+    NotebookClient(notebook, timeout=seconds_a_cell, kernel_name="python3", resources={"metadata": {"path": path.parent}}).execute()
+    taken = time.perf_counter() - began
+    clean(notebook)
+    write_atomically(path, nbformat.writes(notebook) + "\n")
+    return taken
+
+
+def clean(notebook):
+    """Leave in a notebook what a reader needs: no widget state, no execution times, no machine's paths, stable ids."""
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+                         "language_info": {"name": "python"}}
+    notebook.nbformat_minor = 5
+    for i, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{i:02d}"
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
+        if cell.cell_type != "code":
+            continue
+        kept = [o for o in cell.outputs if not _is_progress(o)]
+        for output in kept:
+            data = output.get("data", {})
+            data.pop("application/vnd.jupyter.widget-view+json", None)
+            if "text" in output:
+                output["text"] = _without_paths(output["text"])
+            for kind in ("text/plain", "text/html"):
+                if kind in data:
+                    data[kind] = _without_paths(data[kind])
+        cell.outputs = kept
+
+
+def _is_progress(output):
+    """A progress bar: on stderr as text, or as a widget without anything else to show."""
+    text = output.get("text", "") or str(output.get("data", {}).get("text/plain", ""))
+    return bool(re.search(r"\d+%\||it/s\]|step/s|0%\|", text)) or (
+        "application/vnd.jupyter.widget-view+json" in output.get("data", {}))
+
+
+def _without_paths(text):
+    home = str(Path.home())
+    return text.replace(str(NOTEBOOKS.parent), "…").replace(home, "~")
+
+
+def main():
+    """Execute the notebooks named, or all."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("notebooks", nargs="*", type=Path)
+    options = parser.parse_args()
+    profile = current_profile(os.environ.get("COURSE_PROFILE", "cpu"))
+    os.environ["COURSE_PROFILE"] = profile.name
+    for path in options.notebooks or sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+        print(f"{path.name} …", end=" ", flush=True)
+        seconds = build(path.resolve())
+        print(f"{seconds:.0f} s", flush=True)
+        times = json.loads(TIMES.read_text(encoding="utf-8")) if TIMES.is_file() else {}
+        here = machine()
+        times.setdefault(profile.name, {})[path.stem] = {
+            "minutes": round(seconds / 60, 2), "machine": here["gpu"] or f"{here['cores']} CPU cores ({here['instructions']})"}
+        write_atomically(TIMES, json.dumps(times, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

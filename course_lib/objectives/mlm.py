@@ -1,0 +1,121 @@
+"""Masked language modelling: hide tokens, predict them from their surroundings."""
+
+from pathlib import Path
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from safetensors import safe_open
+from torch import nn
+from transformers.activations import ACT2FN
+
+from course_lib import functional
+from course_lib.objectives.base import Objective
+
+# where the families of checkpoints keep the parts of their head
+_HEADS = {
+    "dense": ("cls.predictions.transform.dense", "lm_head.dense", "vocab_transform"),
+    "norm": ("cls.predictions.transform.LayerNorm", "lm_head.layer_norm", "vocab_layer_norm"),
+    "bias": ("cls.predictions.bias", "lm_head.bias", "vocab_projector.bias"),
+}
+
+
+class MaskedLanguageModel(Objective):
+    """Predict hidden tokens; logits are computed only where a token is hidden.
+
+    mask_probability: 0.15, and of these 80 % [MASK], 10 % random, 10 % unchanged, as in Devlin et al. (2019).
+    whole_word: hide all pieces of a chosen word together. The head is read from the encoder's checkpoint where that
+    carries one, and starts random otherwise.
+    Batch: input_ids, attention_mask, labels, each (B, T); labels are −100 where nothing is hidden. Loss: scalar, nats.
+    """
+
+    def __init__(self, encoder, mask_probability=0.15, whole_word=False):
+        super().__init__(encoder)
+        if not 0 < mask_probability < 1:
+            raise ValueError(f"mask_probability is {mask_probability}; it must lie between 0 and 1")
+        if encoder.tokenizer.mask_token_id is None:
+            raise ValueError("this encoder's tokenizer has no mask token, so nothing can be hidden; "
+                             "take a model that was made for masked language modelling, such as BERT")
+        self.mask_probability = mask_probability
+        self.whole_word = whole_word
+        self.head = MaskedLanguageHead(encoder.transformer).to(encoder.device)
+        self.head.load(encoder.source)
+
+    def collate(self, texts, generator):
+        batch = self.encoder.tokenize(texts)
+        ids, tokenizer = batch["input_ids"], self.encoder.tokenizer
+        special = functional.special_mask(ids, tokenizer.all_special_ids)
+        if self.whole_word:
+            chosen = self._choose_words(ids, special, generator)
+            ids, labels = functional.replace_tokens(ids, chosen, tokenizer.mask_token_id, len(tokenizer), generator)
+        else:
+            ids, labels = functional.mask_tokens(ids, special, self.mask_probability, tokenizer.mask_token_id,
+                                                 len(tokenizer), generator)
+        return {**batch, "input_ids": ids, "labels": labels}
+
+    def _choose_words(self, ids, special, generator):
+        """One draw a word, shared by its pieces: (B, T) bool."""
+        pieces = [[t.startswith("##") for t in self.encoder.tokenizer.convert_ids_to_tokens(row)] for row in ids.tolist()]
+        word = (~torch.tensor(pieces)).cumsum(1) - 1  # (B, T): the number of the word that a token belongs to
+        word = word.clamp(min=0)
+        return (functional.draw(ids.shape, generator) < self.mask_probability).gather(1, word) & ~special
+
+    def forward(self, batch):
+        hidden = self.encoder.token_embeddings(batch)  # (B, T, d)
+        masked = batch["labels"] != -100
+        return functional.masked_lm_loss(self.head(hidden[masked]), batch["labels"][masked])
+
+
+class MaskedLanguageHead(nn.Module):
+    """Hidden vectors to vocabulary logits: (M, d) → (M, V); the output matrix is the word embedding itself."""
+
+    def __init__(self, transformer):
+        super().__init__()
+        config = transformer.config
+        self.embeddings = transformer.get_input_embeddings()  # tied: one matrix reads and writes words
+        size = self.embeddings.embedding_dim
+        self.dense = nn.Linear(config.hidden_size, size)
+        self.activation = ACT2FN[getattr(config, "hidden_act", "gelu")]
+        self.norm = nn.LayerNorm(size, eps=getattr(config, "layer_norm_eps", 1e-12))
+        self.bias = nn.Parameter(torch.zeros(self.embeddings.num_embeddings))
+        nn.init.normal_(self.dense.weight, std=getattr(config, "initializer_range", 0.02))
+        nn.init.zeros_(self.dense.bias)
+
+    def forward(self, hidden):
+        hidden = self.norm(self.activation(self.dense(hidden)))
+        return nn.functional.linear(hidden, self.embeddings.weight, self.bias)
+
+    def load(self, source):
+        """Take the head's weights from the checkpoint that the encoder came from; True if it carries them all."""
+        path = _weights(source)
+        if path is None:
+            return False
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+
+            def find(part, old=None, suffix=""):
+                """The tensor under any family's name; `old` is what BERT's first checkpoints call it."""
+                for stem in _HEADS[part]:
+                    for name in (f"{stem}{suffix}", f"{stem}{old}"):
+                        if name in names:
+                            return file.get_tensor(name)
+
+            found = [find("dense", suffix=".weight"), find("dense", suffix=".bias"),
+                     find("norm", ".gamma", ".weight"), find("norm", ".beta", ".bias"), find("bias")]
+        mine = [self.dense.weight, self.dense.bias, self.norm.weight, self.norm.bias, self.bias]
+        if any(theirs is None or theirs.shape != own.shape for theirs, own in zip(found, mine)):
+            return False
+        with torch.no_grad():
+            for own, theirs in zip(mine, found):
+                own.copy_(theirs)
+        return True
+
+
+def _weights(source):
+    """The safetensors file of a folder or of a hub model in the local cache; None where there is none."""
+    if not source:
+        return None
+    path = Path(source) / "model.safetensors"
+    if path.is_file():
+        return path
+    cached = None if Path(source).exists() else try_to_load_from_cache(source, "model.safetensors")
+    return cached if isinstance(cached, str) else None

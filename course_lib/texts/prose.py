@@ -1,0 +1,313 @@
+"""From a docstring to English prose: sections told apart, markup removed, sentences cut."""
+
+import inspect
+import re
+from dataclasses import dataclass, field
+
+# --------------------------------------------------------------------------- sections
+
+_UNDERLINE = re.compile(r"^\s*([-=~^*#`\"'])\1{2,}\s*$")
+_COLON_HEADING = re.compile(
+    r"^(args|arguments|parameters?|params?|keyword args|keyword arguments|kwargs|other parameters|returns?|"
+    r"yields?|raises?|examples?|example usage|notes?|references?|see also|attributes?|methods?|shape|shapes|"
+    r"inputs?|outputs?|warnings?|usage|explanation|tips?)\s*:{1,2}$",
+    re.IGNORECASE,
+)
+_LISTED = {"parameters", "parameter", "params", "param", "other parameters", "args", "arguments", "keyword args",
+           "keyword arguments", "kwargs", "attributes", "attribute", "returns", "return", "yields", "inputs", "input"}
+_PROSE = {"", "notes", "note", "warnings", "warning", "explanation", "tips", "tip"}
+_DROPPED_DIRECTIVES = ("math", "code", "code-block", "sourcecode", "plot", "ipython", "testcode", "doctest", "figure",
+                       "image", "table", "list-table", "csv-table", "autosummary", "autoclass", "automodule",
+                       "autofunction", "toctree", "index", "only", "raw", "jupyter-execute", "currentmodule", "module",
+                       "versionadded", "versionchanged", "minigallery", "include", "tabularcolumns", "productionlist",
+                       "autodoc", "method", "function", "class", "attribute", "data", "rubric", "_", "|", "[")
+
+
+@dataclass
+class Docstring:
+    """A docstring's parts as prose, each paragraph a list of sentences, and the names under See Also."""
+
+    summary: list[str] = field(default_factory=list)
+    description: list[list[str]] = field(default_factory=list)  # the paragraphs after the summary, and the notes
+    details: list[list[str]] = field(default_factory=list)  # what the parameters and results mean
+    see_also: list[str] = field(default_factory=list)
+
+
+def _sections(text):
+    """Yield (heading in lower case, its lines, whether it was underlined) in order; the first heading is ''."""
+    lines = inspect.cleandoc(text).expandtabs(4).splitlines()
+    heading, block, underlined, i = "", [], False, 0
+    while i < len(lines):
+        line, following = lines[i], lines[i + 1] if i + 1 < len(lines) else ""
+        indented = line.startswith(" ")
+        if line.strip() and not indented and _UNDERLINE.match(following):
+            yield heading, block, underlined
+            heading, block, underlined, i = line.strip().rstrip(":").lower(), [], True, i + 2
+            continue
+        if not indented and _COLON_HEADING.match(line.strip()):
+            yield heading, block, underlined
+            heading, block, underlined, i = line.strip().rstrip(":").lower(), [], False, i + 1
+            continue
+        block.append(line)
+        i += 1
+    yield heading, block, underlined
+
+
+def _indent(line):
+    return len(line) - len(line.lstrip())
+
+
+def _without_blocks(lines):
+    """Drop doctests, literal blocks, tables, fenced code and directives that hold no prose."""
+    kept, skip_deeper_than, fenced, in_doctest = [], None, False, False
+    for line in lines:
+        stripped = line.strip()
+        if stripped.startswith("```"):
+            fenced = not fenced
+            continue
+        if fenced:
+            continue
+        if in_doctest:
+            in_doctest = bool(stripped)
+            continue
+        if skip_deeper_than is not None:
+            if not stripped:
+                kept.append("")
+                continue
+            if _indent(line) > skip_deeper_than:
+                continue
+            skip_deeper_than = None
+        if stripped.startswith((">>>", "In [", "... ")):
+            in_doctest = True
+            kept.append("")
+            continue
+        if stripped.startswith(".. "):
+            name = re.match(r"\.\.\s+([^\s:]*)", stripped).group(1)
+            prose_directive = name in ("note", "warning", "tip", "important", "caution", "attention")
+            if not prose_directive:
+                skip_deeper_than = _indent(line)
+                kept.append("")
+                continue
+            kept.append("")
+            rest = stripped.split("::", 1)[-1].strip()
+            if rest:
+                kept.append(" " * _indent(line) + rest)
+            continue
+        if re.search(r"[-=]{4,}|^\||\+--|\|\s.*\|", stripped) or re.fullmatch(r"[-=~*_+| .]{3,}", stripped):
+            kept.append("")  # a row or rule of a table
+            continue
+        if stripped.endswith("::"):
+            skip_deeper_than = _indent(line)
+            line = line.rstrip()[:-2].rstrip() + ":"
+        kept.append(line)
+    return kept
+
+
+_LIST_ITEM = re.compile(r"^\s*([-*+•]|\(?\d{1,2}[.)]|\(?[a-z]\))\s+")
+
+
+def _paragraphs(lines):
+    """Join lines into paragraphs: a blank line, a list item or a change of indentation starts a new one."""
+    paragraph, indent = [], None
+    for line in [*lines, ""]:
+        starts_item = bool(_LIST_ITEM.match(line))
+        if paragraph and (not line.strip() or starts_item or (indent is not None and _indent(line) < indent)):
+            yield " ".join(paragraph)
+            paragraph = []
+        if line.strip():
+            if not paragraph:
+                indent = _indent(line) if not starts_item else _indent(line) + 1
+            paragraph.append(_LIST_ITEM.sub("", line).strip())
+
+
+_GOOGLE_PARAMETER = re.compile(r"^[*`]{0,2}[\w.]+[*`]{0,2}(\s*\([^)]*\)(, \*optional\*[^:]*)?)?\s*:\s+")
+
+
+def _entries(lines, numpydoc):
+    """The descriptions of a parameter list, without names and types.
+
+    numpydoc puts "name : type" on a line of its own and indents the description; Google style writes both on one line.
+    """
+    filled = [l for l in lines if l.strip()]
+    base = min(map(_indent, filled), default=0)
+    if numpydoc and all(_indent(l) == base and " : " not in l for l in filled):
+        return lines  # plain sentences, as some Returns sections have
+    body = []
+    for line in lines:
+        if not line.strip() or _indent(line) > base:
+            body.append(line)
+            continue
+        body.append("")
+        google = _GOOGLE_PARAMETER.sub("", line.strip())
+        if not numpydoc and google != line.strip():
+            body.append(" " * (base + 4) + google)
+        elif line.strip().endswith(".") and " : " not in line and line.count(" ") > 4:
+            body.append(line)
+    return body
+
+
+_SEE_ALSO_NAMES = re.compile(r"^(?::\w+:)?`?~?\.?([\w.]+)`?\s*(?:,|:|$)")
+
+
+def _see_also_names(lines):
+    names = []
+    base = min((_indent(l) for l in lines if l.strip()), default=0)
+    for line in lines:
+        if not line.strip() or _indent(line) > base:
+            continue
+        head = line.strip().lstrip("-* ").split(" : ")[0]
+        for piece in head.split(","):
+            match = _SEE_ALSO_NAMES.match(piece.strip() + " :" if " " not in piece.strip() else piece.strip())
+            if match and not match.group(1).endswith("."):
+                names.append(match.group(1))
+    return names
+
+
+# --------------------------------------------------------------------------- inline markup
+
+_INLINE = [
+    (re.compile(r":math:`[^`]*`|\$\$?[^$]+\$\$?"), " \x00 "),  # a formula: the sentence that holds it is dropped
+    (re.compile(r"\[\d+\]_|\[[\w#*]+\]_|\|[\w ]+\|_?"), ""),
+    (re.compile(r":[\w:+-]+:`([^`<]+?)\s*<[^>]*>`"), r"\1"),
+    (re.compile(r":[\w:+-]+:`~(?:[\w.]*\.)?(\w+)`"), r"\1"),
+    (re.compile(r":[\w:+-]+:`([^`]*)`"), r"\1"),
+    (re.compile(r"\[`?([^\]`]+)`?\]\([^)]*\)"), r"\1"),  # Markdown link
+    (re.compile(r"\[`~?([\w.]+)`\]"), r"\1"),
+    (re.compile(r"`([^`<]+?)\s*<[^>]*>`__?"), r"\1"),
+    (re.compile(r"``([^`]*)``"), r"\1"),
+    (re.compile(r"`([^`]*)`_{0,2}"), r"\1"),
+    (re.compile(r"\*\*([^*]+)\*\*"), r"\1"),
+    (re.compile(r"(?<!\w)\*([^*\s][^*]*)\*(?!\w)"), r"\1"),
+    (re.compile(r"<[^<>\s][^<>]*>"), " "),
+    (re.compile(r"%\(\w+\)\w"), " \x00 "),  # a template's placeholder
+    (re.compile(r"(?<!\w)\{[\w.]+\}"), " \x00 "),
+    (re.compile(r"https?://\S+"), " \x00 "),
+    (re.compile(r"\s+"), " "),
+    (re.compile(r"\s+([.,;:!?])"), r"\1"),
+]
+
+
+def plain(text):
+    """Remove reStructuredText, Markdown and template markup; a formula or link leaves the mark \\x00."""
+    for pattern, replacement in _INLINE:
+        text = pattern.sub(replacement, text)
+    return text.strip()
+
+
+# --------------------------------------------------------------------------- sentences
+
+_ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|etc|cf|vs|resp|approx|Eq|Eqs|Fig|Ref|Refs|Sec|Ch|Dr|Mr|al|no|vol|pp|ed|[A-Z])\.$")
+_BOUNDARY = re.compile(r"(?<=[.!?])[\")']?\s+(?=[A-Z\"'(\[]|\d)")
+_UNFINISHED = {"the", "a", "an", "of", "to", "in", "is", "are", "be", "by", "for", "with", "and", "or", "if", "we", "that",
+               "as", "have", "where", "which", "from", "than", "such", "when", "given", "i.e", "e.g"}
+_OPENER = re.compile(r"(The|This|These|If|It|In|When|For|Note|Must|Should|Only|Default|Defaults|Whether|Each|By)\b")
+_FUNCTION_WORDS = frozenset(
+    "a an the of to in is are be by for with on at as from and or if when whether this that these it its which can "
+    "will not no than then into has have may must should was were only each all any between such using used".split())
+# what no English sentence holds: markup, operators, calls, names with underscores or several dots
+_ODD = re.compile(r"[\x00{}\\|<>=_@#~^*$&+`\[\]]|\.\.\.|->|\(\)|::|\w\((?!e?s\))|\w\.\w+\.\w|--|:$|:(param|type|returns?|rtype)\b")
+# a type that a parameter list left in front of its description: "Bool, default True If true, …", "Int The order …"
+_TYPE_LEFT = re.compile(
+    r"^(Bool(ean)?|Int(eger)?|Float|Str(ing)?|Array([-_]like)?|Nd-?array|Callable|Dict(ionary)?|Object|Scalar|Number|"
+    r"(List|Tuple|Sequence|Array|Iterable|Set|Ndarray|Matrix|Dict) of [\w-]+|List|Tuple|Sequence|Iterable|DataFrame|"
+    r"Series|Tensor|Optional|Expr|Symbol|Function|Ignored|None|Path|Index)s?"
+    r"(,? (default:?( to)? \S+|optional|or [\w-]+|of (shape |type )?[\w-]+|\([^)]*\)))*,? (?=[A-Z][a-z]+ )")
+_NOTE_TO_SELF = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+# two sentences that the cut left together: "… equal rank. pivot: uses …"
+_UNCUT = re.compile(r"[a-z]{4,}\. +[a-z]|[!?;:,]{2,}|[a-z]\.[A-Z]")
+# a reference or formula was cut out: "produced by.", "defined in which …"
+_BROKEN = re.compile(r"\b(by|see|the|and|or|as|an|than|is|are|that|if|we)\.$|"
+                     r"\b(defined|described|proposed|presented|given|introduced|found|shown) (in|by) (which|and|to|for|is)\b|"
+                     r"\(\s*[,;.)]| \.")
+_IDENTIFIER = re.compile(r"\b(?=\w*(_|\.\w+\.))[A-Za-z][\w.]*\w\b")
+_WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*")
+
+
+def split_sentences(text):
+    """Cut a paragraph of plain text into sentences, leaving abbreviations and decimals whole."""
+    pieces, start = [], 0
+    for match in _BOUNDARY.finditer(text):
+        if not _ABBREVIATIONS.search(text[start:match.start()].rstrip("\"')")) or _OPENER.match(text[match.end():]):
+            pieces.append(text[start:match.end()].strip())
+            start = match.end()
+    pieces.append(text[start:].strip())
+    return [p for p in pieces if p]
+
+
+def is_prose(sentence, names=0):
+    """Whether a sentence reads as English: begins and ends as one, mostly words, no symbols.
+
+    names: how many identifiers such as from_pretrained it may mention, if it is long enough to be about more than them.
+    """
+    if len(sentence) > 400 or not sentence[0].isupper() or sentence[-1] not in ".!?":
+        return False
+    tokens = sentence.split()
+    readable = _IDENTIFIER.sub("name", sentence, count=names) if names and len(tokens) >= 12 else sentence
+    if not 5 <= len(tokens) <= 60 or _ODD.search(readable):
+        return False
+    if sentence.count("(") != sentence.count(")") or sentence.count('"') % 2:
+        return False
+    if _TYPE_LEFT.match(sentence) or _NOTE_TO_SELF.search(sentence) or _UNCUT.search(readable) or _BROKEN.search(sentence):
+        return False
+    words = _WORD.findall(sentence)
+    if sum(map(len, words)) < 0.74 * len(sentence.replace(" ", "")):
+        return False
+    lower = [w.lower() for w in words]
+    if sum(t.strip(".,;:()'\"").replace("-", "").isalpha() for t in tokens) < 0.75 * len(tokens):
+        return False
+    return sum(w in _FUNCTION_WORDS for w in lower) >= max(1, len(lower) // 10) and sum(
+        w[0].isupper() for w in words[1:]) <= max(2, 0.4 * len(words))
+
+
+def prose(paragraph, names=0):
+    """The sentences of a paragraph that read as English, each a string; `names` as in `is_prose`."""
+    return [s for s in split_sentences(plain(paragraph)) if is_prose(s, names)]
+
+
+def parse_docstring(text):
+    """Tell a docstring's summary, description, details and see-also names apart.
+
+    text: the raw docstring, numpydoc, Google or plain. Returns a Docstring whose paragraphs hold only sentences that
+    pass `is_prose`; the See Also section is in no paragraph.
+    """
+    doc = Docstring()
+    for heading, lines, underlined in _sections(text):
+        if heading == "see also":
+            doc.see_also += _see_also_names(lines)
+            continue
+        lines = _without_blocks(lines)
+        if heading in _LISTED:
+            for paragraph in _paragraphs(_entries(lines, underlined)):
+                # entries often begin in lower case and lack the full stop
+                doc.details += [s for s in [prose(_as_sentence(paragraph))] if s]
+        elif heading in _PROSE:
+            for paragraph in _paragraphs(lines):
+                first = heading == "" and not doc.summary and not doc.description
+                sentences = prose(_as_sentence(paragraph) if first else paragraph)
+                if first and not sentences:  # rather a summary that mentions an identifier than none
+                    sentences = prose(_as_sentence(paragraph), names=1)
+                if not sentences:
+                    continue
+                if first:
+                    doc.summary = sentences
+                else:
+                    doc.description.append(sentences)
+    if doc.details and not doc.summary and not doc.description:
+        doc.summary = _title(text)
+    return doc
+
+
+def _title(text):
+    """The first line as a sentence of its own if it is a plain phrase, such as "Singular Value Decomposition"."""
+    line = _as_sentence(plain(inspect.cleandoc(text).split("\n", 1)[0]))
+    words = line.rstrip(".").split()
+    return [line] if 3 <= len(words) <= 12 and all(w.replace("-", "").isalpha() for w in words) else []
+
+
+def _as_sentence(paragraph):
+    """Give a phrase its capital and its full stop, unless it begins with code or breaks off."""
+    paragraph = paragraph.strip()
+    first, last = paragraph.partition(" ")[0], paragraph.rpartition(" ")[2]
+    if first.rstrip(",:;").isalpha() or "-" in first:
+        paragraph = paragraph[0].upper() + paragraph[1:]
+    return paragraph + "." if last[-1:].isalnum() and last not in _UNFINISHED else paragraph

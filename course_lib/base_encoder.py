@@ -54,8 +54,12 @@ def choose_pieces(tokenizer, texts, size=WORD_PIECES):
     return sorted(list(ranked)[:size])
 
 
-def prune(folder, texts, layers, fresh_layers=0):
-    """The ancestor as an encoder with fewer word pieces and layers, the uppermost `fresh_layers` of them random."""
+def prune(folder, texts, layers=6, fresh_layers=0, fresh_start=False):
+    """The ancestor as an encoder with fewer word pieces and layers.
+
+    fresh_layers: so many of the upper layers start random. fresh_start: the embeddings of [CLS] and of the first position
+    start random; that is where the ancestor's layers gather the sentence, and MLM alone never asks them to stop.
+    """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32)
     kept = choose_pieces(tokenizer, texts)
@@ -82,6 +86,9 @@ def prune(folder, texts, layers, fresh_layers=0):
     model.encoder.layer = model.encoder.layer[:layers]
     for layer in model.encoder.layer[layers - fresh_layers :] if fresh_layers else ():
         layer.apply(_fresh)
+    if fresh_start:
+        for table, row in ((model.embeddings.word_embeddings, small.cls_token_id), (model.embeddings.position_embeddings, 0)):
+            table.weight.data[row].normal_(std=float(table.weight.data.std()))
     model.config.num_hidden_layers = layers
     model.config.pad_token_id = small.pad_token_id
     model.pooler = None
@@ -131,7 +138,8 @@ def main():
     parser.add_argument("--output", type=Path, default=FOLDER)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--fresh-layers", type=int, default=0, help="upper layers that start random")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--keep-start", action="store_true", help="keep the ancestor's [CLS] and first position")
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--mask-probability", type=float, default=0.2)
@@ -139,7 +147,8 @@ def main():
     options = parser.parse_args()
     docs = python_docs.load()
     passages, unseen = docs.train.passages, docs.validation.passages[:512]
-    encoder = prune(ancestor_folder(), docs.train.sentences, options.layers, options.fresh_layers)
+    torch.manual_seed(0)
+    encoder = prune(ancestor_folder(), docs.train.sentences, options.layers, options.fresh_layers, not options.keep_start)
     objective = MaskedLanguageModel(encoder, mask_probability=options.mask_probability)
     config = TrainingConfig(steps=options.steps, batch_size=options.batch_size, learning_rate=options.learning_rate,
                             warmup=0.05, schedule="cosine", evaluate_every=max(1, options.steps // 10),

@@ -106,7 +106,7 @@ def _course_folder():
 
 
 def _labelled_data():
-    if hub.available("stsb"):
+    if hub.available(hub.STSB):
         return Check("STS-B", "ok", "present")
     return Check("STS-B", "note", "absent; the comparison leaves its column out",
                  "With a network it is fetched on first use; without, set COURSE_DATA to a folder that holds stsb/")

@@ -1,11 +1,14 @@
 """SentenceEncoder: tokenizer + transformer + pooling, from text to one vector a text."""
 
 import json
+import os
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from torch import nn
 from tqdm.auto import tqdm
@@ -13,6 +16,7 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from course_lib import functional
+from course_lib.texts.checks import check_texts
 from course_lib.texts.store import write_atomically
 
 POOLING = {"mean": functional.mean_pool, "cls": functional.cls_pool, "max": functional.max_pool}
@@ -24,20 +28,24 @@ class SentenceEncoder(nn.Module):
 
     transformer: any Transformers encoder. tokenizer: its fast tokenizer. pooling: "mean", "cls" or "max".
     max_length: texts are cut at this many tokens, special tokens included; by default what the tokenizer was saved
-    with, at most 512.
+    with, at most 512. Raises ValueError for another pooling, a length that the model has no positions for, and a model
+    that is no encoder.
     """
 
     def __init__(self, transformer, tokenizer, pooling="mean", max_length=None, source=None):
         super().__init__()
         if pooling not in POOLING:
             raise ValueError(f"pooling is {pooling!r}; choose one of {', '.join(POOLING)}")
-        limit = _longest(transformer, tokenizer)
-        if max_length is not None and not 2 < max_length <= limit:
+        if getattr(transformer.config, "is_encoder_decoder", False) or tokenizer.pad_token_id is None:
+            raise ValueError(f"a {transformer.config.model_type} model is no encoder that can be padded; take one "
+                             "such as BERT, RoBERTa, DistilBERT or MPNet")
+        limit = _positions(transformer.config)
+        if max_length is not None and not 3 <= max_length <= limit:
             raise ValueError(f"max_length is {max_length}; this model takes 3 to {limit} tokens")
         self.transformer = transformer
         self.tokenizer = tokenizer
         self.pooling = pooling
-        self.max_length = max_length or min(limit, LONGEST)
+        self.max_length = max_length or min(limit, LONGEST, tokenizer.model_max_length)
         self.source = source  # where the weights came from: a folder or a hub name
 
     @classmethod
@@ -49,15 +57,27 @@ class SentenceEncoder(nn.Module):
         A normalising layer at the end of a Sentence Transformers model is left to `encode(normalize=True)`.
         Raises FileNotFoundError where there is no such model, ValueError where it is damaged or has other layers.
         """
+        if not isinstance(name_or_path, (str, os.PathLike)):
+            raise TypeError(f"name_or_path is {name_or_path!r:.60}; pass a folder or a hub name")
         source = str(name_or_path)
-        saved = _sentence_transformers_settings(Path(source))
+        _check_folder(Path(source))
+        with _quiet():
+            saved = _sentence_transformers_settings(source)
         with _quiet(), _explained(source):
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            transformer = AutoModel.from_pretrained(source, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            transformer, report = AutoModel.from_pretrained(source, dtype=torch.float32, use_safetensors=True,
+                                                            trust_remote_code=False, output_loading_info=True)
+        absent = sorted(k for k in report["missing_keys"] if not k.startswith("pooler."))
+        if absent:
+            raise ValueError(f"the weights in {source} are incomplete: {len(absent)} are missing, first {absent[0]}; "
+                             "copy or download the model again")
         if getattr(transformer, "pooler", None) is not None:
             transformer.pooler = None  # BERT's next-sentence head: unused here, and random in most checkpoints
-        encoder = cls(transformer, tokenizer, pooling or saved.get("pooling", "mean"),
-                      max_length or saved.get("max_length"), source)
+        if pooling is None:
+            pooling = saved.get("pooling", "mean")
+        if max_length is None and "max_length" in saved:
+            max_length = min(saved["max_length"], _positions(transformer.config))
+        encoder = cls(transformer, tokenizer, pooling, max_length, source)
         return encoder.eval().to(device or best_device())
 
     # ------------------------------------------------------------------ text in
@@ -67,17 +87,17 @@ class SentenceEncoder(nn.Module):
 
         Texts that are lists of ids already pass through, so that a training run tokenises only once.
         """
-        texts = list(texts)
-        if texts and not isinstance(texts[0], str) and all(isinstance(t, list) for t in texts):
+        if isinstance(texts, list) and texts and all(isinstance(t, list) for t in texts):
             return texts
         check_texts(texts)
+        texts = list(texts)
         if not texts:
             return []
         return self.tokenizer(texts, truncation=True, max_length=self.max_length, return_attention_mask=False,
                               return_token_type_ids=False)["input_ids"]
 
     def tokenize(self, texts):
-        """Tokenise and pad on the right to the longest: {"input_ids", "attention_mask"}, each (B, T) int64, on the CPU."""
+        """Tokenise and pad on the right: {"input_ids", "attention_mask"}, each (B, T) int64, on the CPU."""
         rows = self.token_ids(texts)
         lengths = torch.tensor([len(r) for r in rows])
         ids = torch.full((len(rows), max(lengths.tolist(), default=0)), self.tokenizer.pad_token_id)
@@ -107,7 +127,7 @@ class SentenceEncoder(nn.Module):
         rows = self.token_ids(texts)
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first: memory runs out at once or never
         vectors = np.zeros((len(rows), self.dimension), dtype=np.float32)
-        was_training = self.training
+        training = [m for m in self.modules() if m.training]
         self.eval()
         try:
             for start in tqdm(range(0, len(rows), batch_size), desc="Encoding", unit="batch", disable=not progress):
@@ -116,7 +136,8 @@ class SentenceEncoder(nn.Module):
                 embedded = self({k: v.to(self.device) for k, v in batch.items()}).float()
                 vectors[chosen] = (nn.functional.normalize(embedded, dim=-1) if normalize else embedded).cpu().numpy()
         finally:
-            self.train(was_training)
+            for module in training:
+                module.training = True
         return vectors
 
     @property
@@ -132,25 +153,28 @@ class SentenceEncoder(nn.Module):
     # ------------------------------------------------------------------ to disk
 
     def save(self, path):
-        """Write the Sentence Transformers layout with safetensors; `SentenceTransformer(path)` then gives the same vectors.
+        """Write the Sentence Transformers layout, in safetensors: `SentenceTransformer(path)` gives the same vectors.
 
-        path: a folder, made if absent; what it held of an earlier model is replaced.
+        path: a folder, made if absent; what it held of an earlier model is replaced. Raises ValueError for a file.
         """
         path = Path(path)
         if path.is_file():
             raise ValueError(f"path {str(path)!r} is a file; name a folder")
         path.mkdir(parents=True, exist_ok=True)
-        with _quiet():
-            self.transformer.save_pretrained(path)
-            self.tokenizer.save_pretrained(path)
+        with tempfile.TemporaryDirectory(dir=path, prefix=".saving-") as unfinished, _quiet():
+            self.transformer.save_pretrained(unfinished)
+            self.tokenizer.save_pretrained(unfinished)
+            for file in Path(unfinished).iterdir():
+                os.replace(file, path / file.name)
         modes = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "max": "pooling_mode_max_tokens"}
         settings = {
-            "modules.json": [
-                {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-                {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}],
             "1_Pooling/config.json": {"word_embedding_dimension": self.dimension,
                                       **{flag: name == self.pooling for name, flag in modes.items()}},
             "sentence_bert_config.json": {"max_seq_length": self.max_length, "do_lower_case": False},
+            "config_sentence_transformers.json": {"prompts": {}, "similarity_fn_name": "cosine"},
+            "modules.json": [  # last: where it is, the rest is too
+                {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+                {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}],
         }
         for name, content in settings.items():
             write_atomically(path / name, json.dumps(content, indent=2) + "\n")
@@ -163,49 +187,71 @@ def best_device():
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def check_texts(texts, name="texts"):
-    """Raise TypeError unless `texts` is a list of strings, saying which item is not."""
-    if isinstance(texts, str):
-        raise TypeError(f"{name} is one string; put it in a list: [{texts[:40]!r}]")
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"{name}[{i}] is {text!r:.60}, a {type(text).__name__}; every text must be a string")
-
-
 # --------------------------------------------------------------------------- reading folders
 
 
-def _longest(transformer, tokenizer):
-    """The most tokens that the position embeddings and the tokenizer allow."""
-    positions = getattr(transformer.config, "max_position_embeddings", LONGEST)
-    if transformer.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+def saved_file(source, name):
+    """The path of a model's file, in its folder or in the hub's cache (fetched if need be); None where it has none."""
+    if Path(source).exists():
+        path = Path(source) / name
+        return path if path.is_file() else None
+    try:
+        return Path(hf_hub_download(source, name))
+    except (OSError, ValueError):  # the model does not have it, or there is no such model: `_explained` says so
+        return None
+
+
+def _positions(config):
+    """The most tokens that a model has position embeddings for."""
+    positions = getattr(config, "max_position_embeddings", LONGEST)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
         positions -= 2  # their positions begin after the padding index
-    return min(positions, tokenizer.model_max_length)
+    return positions
 
 
-def _sentence_transformers_settings(folder):
-    """{"pooling", "max_length"} as a Sentence Transformers folder says them; {} for any other model."""
-    if not (folder / "modules.json").is_file():
-        return {}
+def _sentence_transformers_settings(source):
+    """{"pooling", "max_length"} as a Sentence Transformers model says them; {} for any other model."""
     settings = {}
-    for module in json.loads((folder / "modules.json").read_text()):
+    for module in _saved_json(source, "modules.json") or []:
         kind = module["type"].rpartition(".")[2]
         if kind == "Pooling":
-            config = json.loads((folder / module["path"] / "config.json").read_text())
-            names = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
-            chosen = [names.get(k.removeprefix("pooling_mode_"), k) for k, v in config.items()
-                      if k.startswith("pooling_mode_") and v is True]
-            chosen = chosen or [config.get("pooling_mode")]
-            if len(chosen) != 1 or chosen[0] not in POOLING:
-                raise ValueError(f"{folder} pools by {chosen}; this course knows {', '.join(POOLING)}")
-            settings["pooling"] = chosen[0]
+            settings["pooling"] = _saved_pooling(source, _saved_json(source, f"{module['path']}/config.json") or {})
         elif kind not in ("Transformer", "Normalize"):
-            raise ValueError(f"{folder} has a {kind} layer, which SentenceEncoder does not know; "
+            raise ValueError(f"{source} has a {kind} layer, which SentenceEncoder does not know; "
                              "load it with sentence_transformers.SentenceTransformer")
-    path = folder / "sentence_bert_config.json"
-    if path.is_file() and (length := json.loads(path.read_text()).get("max_seq_length")):
+    if settings and (length := (_saved_json(source, "sentence_bert_config.json") or {}).get("max_seq_length")):
         settings["max_length"] = length
     return settings
+
+
+def _saved_pooling(source, config):
+    """The pooling in a Sentence Transformers pooling file: a flag each before version 6, then a name."""
+    names = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
+    flags = [names.get(k, k) for k, v in config.items() if k.startswith("pooling_mode_") and v]
+    chosen = config.get("pooling_mode", flags)
+    chosen = [chosen] if isinstance(chosen, str) else chosen
+    if len(chosen) != 1 or chosen[0] not in POOLING:
+        raise ValueError(f"{source} pools by {' and '.join(map(str, chosen)) or 'nothing'}; SentenceEncoder knows "
+                         f"{', '.join(POOLING)}. Load it with sentence_transformers.SentenceTransformer")
+    return chosen[0]
+
+
+def _saved_json(source, name):
+    path = saved_file(source, name)
+    try:
+        return None if path is None else json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); copy or download the model again") from error
+
+
+def _check_folder(path):
+    """Raise FileNotFoundError where a path exists but is no model folder."""
+    if path.is_file():
+        raise FileNotFoundError(f"{path} is a file; name the folder that holds the model")
+    if path.is_dir() and not ((path / "config.json").is_file() and any(path.glob("model*.safetensors"))):
+        held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
+        raise FileNotFoundError(f"{path} is not a model folder: it needs config.json, a tokenizer and "
+                                f"model.safetensors, and holds {held}")
 
 
 @contextmanager
@@ -226,20 +272,14 @@ def _quiet():
 @contextmanager
 def _explained(source):
     """Turn what can go wrong while loading into an error that says what to do."""
-    path = Path(source)
     try:
         yield
-    except SafetensorError as error:
-        raise ValueError(f"the weights in {source} are damaged ({error}); copy or download the model again") from error
-    except (OSError, ValueError, KeyError) as error:
-        if path.is_dir():
-            held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
-            raise FileNotFoundError(
-                f"{source} is not a model folder: it needs config.json, a tokenizer and model.safetensors, and holds "
-                f"{held}") from error
-        if path.is_file():
-            raise FileNotFoundError(f"{source} is a file; name the folder that holds the model") from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        if Path(source).is_dir():
+            raise ValueError(f"the model in {source} is damaged or of an unknown kind ({reason}); copy or download it "
+                             "again") from error
         raise FileNotFoundError(
-            f"there is no folder {source!r}, and no model of that name could be fetched from the hub "
-            f"({type(error).__name__}). Check the name, or, without a network, give the path of a local copy; the "
-            "course's own encoder is in data/base-encoder") from error
+            f"there is no folder {source!r}, and no model of that name could be fetched from the hub ({reason}). "
+            "Check the name, or, without a network, give the path of a local copy; the course's own encoder is in "
+            "data/base-encoder") from error

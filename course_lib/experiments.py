@@ -16,7 +16,7 @@ from course_lib.encoder import SentenceEncoder
 from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
 from course_lib.objectives import MaskedLanguageModel, SimCSE
-from course_lib.search import BM25Search, ExactSearch, bm25
+from course_lib.search import BM25Search, ExactSearch, rank_bm25
 from course_lib.texts import hub, python_docs
 from course_lib.texts.store import cache_folder, write_atomically
 from course_lib.training import TrainingConfig, memory_in_use, train
@@ -78,7 +78,7 @@ def run(method, profile, seed=0, refresh=False, progress=True):
     if path.is_file() and not refresh:
         return RunRecord.load(path)
     if method == "bm25":
-        ranker = bm25.rank
+        ranker = rank_bm25
     elif method in ("mlm", "simcse"):
         ranker = _train(record, folder, profile, resume=not refresh, progress=progress)
     else:
@@ -131,7 +131,7 @@ def reference_folder():
 
 def _sts():
     """STS-B's test split where it is present: in COURSE_DATA, or in the hub's cache; else None."""
-    return hub.load_sts(split="test") if hub.available("stsb") else None
+    return hub.load_sts(split="test") if hub.available(hub.STSB) else None
 
 
 # --------------------------------------------------------------------------- search with what was trained
@@ -193,7 +193,7 @@ def _blank(method, profile, seed):
     if trained:
         configuration["training"] = asdict(training_config(method, profile, seed))
     data = {"texts": python_docs.fingerprint_of_labels(), "base_encoder": _weights_fingerprint(profile.base_encoder),
-            "stsb": hub.available("stsb")}
+            "stsb": hub.available(hub.STSB)}
     return RunRecord(method, METHODS[method], profile.name, seed, configuration, data, comparison.versions(), comparison.machine())
 
 

@@ -46,7 +46,9 @@ def max_pool(hidden, mask):
 
 def cosine(a, b):
     """Cosine of every row of `a` with every row of `b`: (N, d), (M, d) → (N, M)."""
-    return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+    # autocast would multiply in bf16, whose 8 bits are too coarse for cosines that are divided by 0.05 next
+    with torch.autocast(a.device.type, enabled=False):
+        return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
 
 
 # --------------------------------------------------------------------------- masked language modelling
@@ -68,7 +70,7 @@ def mask_tokens(ids, special, probability, mask_id, vocab_size, generator=None):
 
     Each ordinary token is chosen with `probability`; of the chosen, 80 % become `mask_id`, 10 % a random token and 10 %
     stay as they are. ids: (B, T). special: what is never chosen, as in `special_mask`. generator: on the ids' device.
-    Returns inputs (B, T) and labels (B, T), the labels −100 where nothing was chosen. Devlin et al. (2019), section 3.1.
+    Returns inputs (B, T) and labels (B, T), which are −100 where nothing was chosen. Devlin et al. (2019), section 3.1.
     """
     chosen = draw(ids.shape, generator, ids.device) < probability
     return replace_tokens(ids, chosen & ~special_mask(ids, special), mask_id, vocab_size, generator)

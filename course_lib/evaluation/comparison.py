@@ -102,31 +102,27 @@ def _rounded(values):
 
 
 def interval(records, task):
-    """(value, low, high) of a method on a task: 95 % bootstrap over queries, each query averaged over the seeds."""
-    results = [r.results[task] for r in records if task in r.results]
-    if not results:
+    """Interval(value, low, high) of one method on a task, over queries and seeds; None where it was not measured."""
+    values, scores = _values(records, task)
+    if not values:
         return None
-    if task == STS:
-        # intervals of a rank correlation come from resampling pairs; with several seeds, of the mean similarity
-        return bootstrap_spearman(_mean_values(results, as_list=True), results[0]["scores"])
-    return bootstrap_interval(list(_mean_values(results).values()))
+    return bootstrap_spearman(values, scores) if task == STS else bootstrap_interval(values)
 
 
 def difference(records, baseline, task):
-    """{"difference", "low", "high", "p"} of a method against a baseline on the same queries."""
-    ours = [r.results[task]["per_query"] for r in records if task in r.results]
-    theirs = [r.results[task]["per_query"] for r in baseline if task in r.results]
+    """Difference(difference, low, high, p) of a method and a baseline on the same queries, both given as run records."""
+    (ours, scores), (theirs, _) = _values(records, task), _values(baseline, task)
+    if not ours or not theirs:
+        return None
+    return bootstrap_spearman(ours, scores, theirs) if task == STS else paired_bootstrap(ours, theirs)
+
+
+def _values(records, task):
+    """One item a seed ({query id: value}; for STS the list of cosines), and for STS the human scores."""
+    results = [r.results[task] for r in records if task in r.results]
     if task == STS:
-        scores = records[0].results[task]["scores"]
-        return bootstrap_spearman(_mean_values([r.results[task] for r in records], as_list=True), scores,
-                                  _mean_values([r.results[task] for r in baseline], as_list=True))
-    return paired_bootstrap(ours, theirs)
-
-
-def _mean_values(results, as_list=False):
-    keys = results[0]["per_query"]
-    mean = {k: sum(r["per_query"][k] for r in results) / len(results) for k in keys}
-    return list(mean.values()) if as_list else mean
+        return [list(r["per_query"].values()) for r in results], results[0]["scores"] if results else None
+    return [r["per_query"] for r in results], None
 
 
 def table(records):

@@ -57,7 +57,7 @@ def _participation_ratio(variances):
 
 
 def _isoscore(variances):
-    """Rudman et al. (2022), section 3: the distance δ of the normalised variances from (1, …, 1), rescaled to 0…1."""
+    """Rudman et al. (2022): the distance δ of the normalised variances from (1, …, 1), rescaled to 0…1."""
     if not variances.any():
         return 0.0
     n = len(variances)

@@ -5,7 +5,8 @@ from hashlib import blake2b
 from math import log2
 from statistics import fmean
 
-from course_lib.search.exact import check_k, check_texts, cosine_scores, top, unit_embeddings
+from course_lib.search.exact import check_k, cosine_scores, top, unit_embeddings
+from course_lib.texts.checks import check_texts
 
 # --------------------------------------------------------------------------- one query
 #

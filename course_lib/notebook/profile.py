@@ -34,11 +34,11 @@ PROFILES = {
     p.name: p
     for p in (
         Profile("smoke", "continuous integration: every cell, few steps", "at most 75 s on two cores", _BASE, "mean",
-                batch_size=32, max_length=32, simcse_steps=6, simcse_learning_rate=3e-4, simcse_temperature=0.05,
-                mlm_steps=4, mlm_learning_rate=3e-4, queries=60, seeds=(0,)),
+                batch_size=32, max_length=32, simcse_steps=6, simcse_learning_rate=3e-4, simcse_temperature=0.1,
+                mlm_steps=4, mlm_learning_rate=1e-4, queries=60, seeds=(0,)),
         Profile("cpu", "a laptop: real learning on the embedded texts", "at most 6 min on two cores", _BASE, "mean",
-                batch_size=64, max_length=48, simcse_steps=120, simcse_learning_rate=3e-4, simcse_temperature=0.05,
-                mlm_steps=40, mlm_learning_rate=3e-4, queries=None, seeds=(0,)),
+                batch_size=64, max_length=48, simcse_steps=400, simcse_learning_rate=3e-4, simcse_temperature=0.1,
+                mlm_steps=60, mlm_learning_rate=1e-4, queries=None, seeds=(0,)),
         Profile("gpu", "Colab's T4 and up: a hub model that never saw labelled pairs", "not measured yet",
                 "bert-base-uncased", "mean",
                 batch_size=64, max_length=48, simcse_steps=1000, simcse_learning_rate=3e-5, simcse_temperature=0.05,

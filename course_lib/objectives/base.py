@@ -16,6 +16,13 @@ class Objective(nn.Module):
         super().__init__()
         self.encoder = encoder
 
+    def settings(self):
+        """What this objective and its encoder were made with, for the record of a run: {name: value}."""
+        own = {k: v for k, v in vars(self).items() if isinstance(v, (bool, int, float, str)) and not k.startswith("_")}
+        own.pop("training")  # torch's: whether dropout is on just now
+        encoder = {"pooling": self.encoder.pooling, "max_length": self.encoder.max_length}
+        return {"name": type(self).__name__, **own, **encoder}
+
     def prepare(self, texts):
         """Do once what need not be done for every batch: tokenise. Returns one item a text, with a length."""
         return self.encoder.token_ids(texts)

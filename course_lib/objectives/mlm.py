@@ -1,17 +1,15 @@
 """Masked language modelling: hide tokens, predict them from their surroundings."""
 
-from pathlib import Path
-
 import torch
-from huggingface_hub import try_to_load_from_cache
 from safetensors import safe_open
 from torch import nn
 from transformers.activations import ACT2FN
 
 from course_lib import functional
+from course_lib.encoder import saved_file
 from course_lib.objectives.base import Objective
 
-# where the families of checkpoints keep the parts of their head
+# where the families of checkpoints keep the parts of their head: BERT, RoBERTa and MPNet, DistilBERT
 _HEADS = {
     "dense": ("cls.predictions.transform.dense", "lm_head.dense", "vocab_transform"),
     "norm": ("cls.predictions.transform.LayerNorm", "lm_head.layer_norm", "vocab_layer_norm"),
@@ -23,9 +21,10 @@ class MaskedLanguageModel(Objective):
     """Predict hidden tokens; logits are computed only where a token is hidden.
 
     mask_probability: 0.15, and of these 80 % [MASK], 10 % random, 10 % unchanged, as in Devlin et al. (2019).
-    whole_word: hide all pieces of a chosen word together. The head is read from the encoder's checkpoint where that
-    carries one, and starts random otherwise.
+    whole_word: choose words rather than tokens, and hide all pieces of a chosen word. The head is read from the
+    encoder's checkpoint where that carries one, and starts random otherwise.
     Batch: input_ids, attention_mask, labels, each (B, T); labels are −100 where nothing is hidden. Loss: scalar, nats.
+    Raises ValueError for a tokenizer without a mask token, or, with whole_word, without a mark of where words begin.
     """
 
     def __init__(self, encoder, mask_probability=0.15, whole_word=False):
@@ -37,6 +36,7 @@ class MaskedLanguageModel(Objective):
                              "take a model that was made for masked language modelling, such as BERT")
         self.mask_probability = mask_probability
         self.whole_word = whole_word
+        self._continues = _continuations(encoder.tokenizer) if whole_word else None
         self.head = MaskedLanguageHead(encoder.transformer).to(encoder.device)
         self.head.load(encoder.source)
 
@@ -54,9 +54,7 @@ class MaskedLanguageModel(Objective):
 
     def _choose_words(self, ids, special, generator):
         """One draw a word, shared by its pieces: (B, T) bool."""
-        pieces = [[t.startswith("##") for t in self.encoder.tokenizer.convert_ids_to_tokens(row)] for row in ids.tolist()]
-        word = (~torch.tensor(pieces)).cumsum(1) - 1  # (B, T): the number of the word that a token belongs to
-        word = word.clamp(min=0)
+        word = (~self._continues[ids]).cumsum(1).sub(1).clamp(min=0)  # (B, T): the number of a token's word in its row
         return (functional.draw(ids.shape, generator) < self.mask_probability).gather(1, word) & ~special
 
     def forward(self, batch):
@@ -74,7 +72,7 @@ class MaskedLanguageHead(nn.Module):
         self.embeddings = transformer.get_input_embeddings()  # tied: one matrix reads and writes words
         size = self.embeddings.embedding_dim
         self.dense = nn.Linear(config.hidden_size, size)
-        self.activation = ACT2FN[getattr(config, "hidden_act", "gelu")]
+        self.activation = ACT2FN[getattr(config, "hidden_act", None) or getattr(config, "activation", "gelu")]
         self.norm = nn.LayerNorm(size, eps=getattr(config, "layer_norm_eps", 1e-12))
         self.bias = nn.Parameter(torch.zeros(self.embeddings.num_embeddings))
         nn.init.normal_(self.dense.weight, std=getattr(config, "initializer_range", 0.02))
@@ -86,7 +84,7 @@ class MaskedLanguageHead(nn.Module):
 
     def load(self, source):
         """Take the head's weights from the checkpoint that the encoder came from; True if it carries them all."""
-        path = _weights(source)
+        path = saved_file(source, "model.safetensors") if source else None
         if path is None:
             return False
         with safe_open(path, framework="pt") as file:
@@ -110,12 +108,14 @@ class MaskedLanguageHead(nn.Module):
         return True
 
 
-def _weights(source):
-    """The safetensors file of a folder or of a hub model in the local cache; None where there is none."""
-    if not source:
-        return None
-    path = Path(source) / "model.safetensors"
-    if path.is_file():
-        return path
-    cached = None if Path(source).exists() else try_to_load_from_cache(source, "model.safetensors")
-    return cached if isinstance(cached, str) else None
+def _continuations(tokenizer):
+    """For every token of the vocabulary, whether it goes on with the word before it: (V,) bool."""
+    pieces = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    if any(p.startswith("##") for p in pieces):  # WordPiece marks the pieces inside a word
+        return torch.tensor([p.startswith("##") for p in pieces])
+    for mark in ("Ġ", "▁"):  # byte-level BPE and SentencePiece mark the first
+        if any(p.startswith(mark) for p in pieces):
+            special = set(tokenizer.all_special_tokens)
+            return torch.tensor([not p.startswith(mark) and p not in special for p in pieces])
+    raise ValueError("whole_word=True needs a tokenizer that marks where words begin (##, Ġ or ▁), and this one does "
+                     "not; pass whole_word=False")

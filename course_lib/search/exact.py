@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from course_lib.texts.checks import check_texts
+
 SCORES_HELD = 2**24  # how many scores are in memory at once: 64 MB of float32
 
 
@@ -96,16 +98,6 @@ def ids_and_texts(texts):
     if not len(texts):
         raise ValueError("`texts` is empty; pass at least one text to search in")
     return ids or list(range(len(texts))), list(texts)
-
-
-def check_texts(texts, name, ids=None):
-    """Raise TypeError, naming the first offender by its id or position, unless `texts` is a sequence of strings."""
-    if isinstance(texts, (str, bytes, Mapping)) or not hasattr(texts, "__getitem__"):
-        raise TypeError(f"`{name}` is a {type(texts).__name__}; pass a list of strings, [text] for a single one")
-    for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            where = f"`{name}`[{position if ids is None else ids[position]!r}]"
-            raise TypeError(f"{where} is {text!r:.60}, a {type(text).__name__}; every text must be a string")
 
 
 def check_k(k):

@@ -31,6 +31,8 @@ _RENAMED = {  # what a user writes, where no import statement says it
     "pandas.core.indexes.accessors.TimedeltaProperties": "pandas.Series.dt",
     "pandas.core.arrays.categorical.CategoricalAccessor": "pandas.Series.cat",
     "pandas.plotting.PlotAccessor": "pandas.DataFrame.plot",
+    "pandas.core.generic.NDFrame": "pandas.DataFrame",  # the base class of both; its methods are known as DataFrame's
+    "pandas.core.base.IndexOpsMixin": "pandas.Series",
 }
 _INTERNAL = ("pandas.core.", "pandas.compat.", "sklearn.externals.", "sympy.external.", "torch.testing.",
              "numpy.distutils.", "genericpath.", "ntpath.")
@@ -289,10 +291,9 @@ def _public_names(kinds, aliases, exported):
     for full in sorted(kinds, key=lambda n: n.count(".")):  # members follow their class
         owner, _, last = full.rpartition(".")
         if kinds.get(owner) == "class":
-            short[full] = f"{short[owner]}.{last}"
+            short[full] = f"{_RENAMED.get(short[owner], short[owner])}.{last}"
         else:
             short.setdefault(full, full)
-        short[full] = _RENAMED.get(short[full], short[full])
     return short
 
 
@@ -331,7 +332,8 @@ def _library_documents(library, results):
     public = _public_names({name: kind for name, (kind, _) in found.items()}, {r[0]: r[2] for r in results},
                            {r[0]: r[3] for r in results})
     named, seen = {}, set()
-    for full in sorted(found, key=lambda f: name_rank(public[f])):
+    # of two objects with one docstring, a class before the method that returns one
+    for full in sorted(found, key=lambda f: (not is_public(public[f]), found[f][0] != "class", name_rank(public[f]))):
         kind, doc = found[full]
         paragraphs = [doc.summary, *doc.description, *doc.details]
         text = str(paragraphs)

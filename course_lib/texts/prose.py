@@ -196,29 +196,34 @@ def plain(text):
 
 # --------------------------------------------------------------------------- sentences
 
-_ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|etc|cf|vs|resp|approx|Eq|Eqs|Fig|Ref|Refs|Sec|Ch|Dr|Mr|al|no|vol|pp|ed|[A-Z])\.$")
+_ABBREVIATIONS = re.compile(
+    r"\b(e\.g|i\.e|etc|cf|vs|resp|approx|Eq|Eqs|Fig|Ref|Refs|Sec|Ch|Dr|Mr|al|no|vol|pp|ed|[A-Z])\.$")
 _BOUNDARY = re.compile(r"(?<=[.!?])[\")']?\s+(?=[A-Z\"'(\[]|\d)")
-_UNFINISHED = {"the", "a", "an", "of", "to", "in", "is", "are", "be", "by", "for", "with", "and", "or", "if", "we", "that",
-               "as", "have", "where", "which", "from", "than", "such", "when", "given", "i.e", "e.g"}
+_UNFINISHED = frozenset(
+    "the a an of to in is are be by for with and or if we that as have where which from than such when given".split())
 _OPENER = re.compile(r"(The|This|These|If|It|In|When|For|Note|Must|Should|Only|Default|Defaults|Whether|Each|By)\b")
 _FUNCTION_WORDS = frozenset(
     "a an the of to in is are be by for with on at as from and or if when whether this that these it its which can "
     "will not no than then into has have may must should was were only each all any between such using used".split())
 # what no English sentence holds: markup, operators, calls, names with underscores or several dots
-_ODD = re.compile(r"[\x00{}\\|<>=_@#~^*$&+`\[\]]|\.\.\.|->|\(\)|::|\w\((?!e?s\))|\w\.\w+\.\w|--|:$|:(param|type|returns?|rtype)\b")
+_ODD = re.compile(r"[\x00{}\\|<>=_@#~^*$&+`\[\]]|\.\.\.|->|\(\)|::|\w\((?!e?s\))|\w\.\w+\.\w|--|:$|"
+                  r":(param|type|returns?|rtype)\b")
 # a type that a parameter list left in front of its description: "Bool, default True If true, …", "Int The order …"
 _TYPE_LEFT = re.compile(
     r"^(Bool(ean)?|Int(eger)?|Float|Str(ing)?|Array([-_]like)?|Nd-?array|Callable|Dict(ionary)?|Object|Scalar|Number|"
     r"(List|Tuple|Sequence|Array|Iterable|Set|Ndarray|Matrix|Dict) of [\w-]+|List|Tuple|Sequence|Iterable|DataFrame|"
     r"Series|Tensor|Optional|Expr|Symbol|Function|Ignored|None|Path|Index)s?"
     r"(,? (default:?( to)? \S+|optional|or [\w-]+|of (shape |type )?[\w-]+|\([^)]*\)))*,? (?=[A-Z][a-z]+ )")
+# an entry or a section that begins inside a paragraph: "Key (tuple): a tuple of …", "Returns: a list of …"
+_ENTRY_LEFT = re.compile(
+    r"^(\w+ \([^)]*\)|(Param(eter)?s?|Arg(ument)?s?|Returns?|Raises|Yields|Examples?|References)): ")
 _NOTE_TO_SELF = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 # two sentences that the cut left together: "… equal rank. pivot: uses …"
 _UNCUT = re.compile(r"[a-z]{4,}\. +[a-z]|[!?;:,]{2,}|[a-z]\.[A-Z]")
 # a reference or formula was cut out: "produced by.", "defined in which …"
 _BROKEN = re.compile(r"\b(by|see|the|and|or|as|an|than|is|are|that|if|we)\.$|"
-                     r"\b(defined|described|proposed|presented|given|introduced|found|shown) (in|by) (which|and|to|for|is)\b|"
-                     r"\(\s*[,;.)]| \.")
+                     r"\b(defined|described|proposed|presented|given|introduced|found|shown) (in|by) "
+                     r"(which|and|to|for|is)\b|\(\s*[,;.)]| \.")
 _IDENTIFIER = re.compile(r"\b(?=\w*(_|\.\w+\.))[A-Za-z][\w.]*\w\b")
 _WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*")
 
@@ -247,7 +252,9 @@ def is_prose(sentence, names=0):
         return False
     if sentence.count("(") != sentence.count(")") or sentence.count('"') % 2:
         return False
-    if _TYPE_LEFT.match(sentence) or _NOTE_TO_SELF.search(sentence) or _UNCUT.search(readable) or _BROKEN.search(sentence):
+    if _TYPE_LEFT.match(sentence) or _ENTRY_LEFT.match(sentence) or _NOTE_TO_SELF.search(sentence):
+        return False
+    if _UNCUT.search(readable) or _BROKEN.search(sentence):
         return False
     words = _WORD.findall(sentence)
     if sum(map(len, words)) < 0.74 * len(sentence.replace(" ", "")):

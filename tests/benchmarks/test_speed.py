@@ -1,0 +1,66 @@
+"""`make bench`: training and encoding against sentence-transformers, in one run, as ratios. Reported, never asserted."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from course_lib.encoder import SentenceEncoder
+from course_lib.experiments import reference_folder
+from course_lib.texts import python_docs
+
+HERE = Path(__file__).parent
+SENTENCES = {"train": 1280, "encode": 4000}
+ROUNDS = 3  # the two sides take turns; the best round of each counts, which is the least disturbed one
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """The model's folder and files of sentences with the corpus's own lengths."""
+    folder = reference_folder()
+    if folder is None:
+        pytest.skip("all-MiniLM-L6-v2's weights are not on this machine")
+    sentences = python_docs.load(progress=False).train.sentences
+    files = {}
+    for what, size in SENTENCES.items():
+        files[what] = tmp_path_factory.mktemp("bench") / f"{what}.json"
+        files[what].write_text(json.dumps(random.Random(0).sample(sentences, size)), encoding="utf-8")
+    return folder, files
+
+
+def measured(who, what, folder, file, precision):
+    """What measure_speed.py printed."""
+    done = subprocess.run([sys.executable, HERE / "measure_speed.py", who, what, folder, file, precision],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("what, precision", [("train", "fp32"), ("encode", "fp32")])
+@pytest.mark.timeout(1800)
+def test_against_sentence_transformers(inputs, what, precision):
+    folder, files = inputs
+    rounds = [{who: measured(who, what, folder, files[what], precision) for who in ("peer", "ours")} for _ in range(ROUNDS)]
+    best = {who: max((r[who] for r in rounds), key=lambda m: m["sentences_per_second"]) for who in ("peer", "ours")}
+    ours, peer = best["ours"], best["peer"]
+    print(f"\n{what} in {precision}: {ours['sentences_per_second']:.1f} sentences/s, sentence-transformers "
+          f"{peer['sentences_per_second']:.1f}: ratio {ours['sentences_per_second'] / peer['sentences_per_second']:.2f} "
+          f"(rounds {', '.join(f'''{r['ours']['sentences_per_second'] / r['peer']['sentences_per_second']:.2f}''' for r in rounds)})")
+    print(f"peak memory: {ours['peak_memory'] / 2**30:.2f} GB, sentence-transformers {peer['peak_memory'] / 2**30:.2f} GB: "
+          f"ratio {ours['peak_memory'] / peer['peak_memory']:.2f}")
+    share = ours["sentences_per_second"] * flops_a_sentence(folder, files[what], what) / (ours["matrix_gflops"] * 1e9)
+    print(f"matrix rate measured: {ours['matrix_gflops']:.0f} GFLOP/s; used for the model's matrices: {share:.0%}")
+    assert ours["sentences_per_second"] > 0
+
+
+def flops_a_sentence(folder, file, what):
+    """Floating-point operations that the model's matrices need for an average sentence, padding not counted."""
+    encoder = SentenceEncoder.from_pretrained(folder, max_length=64, device="cpu")
+    rows = encoder.token_ids(json.loads(Path(file).read_text(encoding="utf-8")))
+    weights = sum(p.numel() for n, p in encoder.transformer.encoder.named_parameters() if p.ndim == 2)
+    tokens = sum(map(len, rows)) / len(rows)
+    forward = 2 * weights * tokens
+    return forward * (2 * 3 if what == "train" else 1)  # two views; backward costs twice the forward

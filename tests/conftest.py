@@ -1,0 +1,33 @@
+"""What several tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from course_lib.encoder import SentenceEncoder
+from course_lib.texts import python_docs
+
+
+@pytest.fixture(scope="session")
+def docs():
+    """The embedded corpus; the first test on a machine waits for its harvest (about 40 s on two cores)."""
+    return python_docs.load(progress=False)
+
+
+@pytest.fixture(scope="session")
+def base_encoder_folder():
+    """The base encoder that the course ships."""
+    return Path(__file__).parents[1] / "data" / "base-encoder"
+
+
+@pytest.fixture
+def shallow(base_encoder_folder):
+    """A function that gives a fresh encoder: the base encoder's first layers, enough to train and fast."""
+
+    def make(layers=1, **options):
+        encoder = SentenceEncoder.from_pretrained(base_encoder_folder, device="cpu", **options)
+        encoder.transformer.encoder.layer = encoder.transformer.encoder.layer[:layers]
+        encoder.transformer.config.num_hidden_layers = layers
+        return encoder
+
+    return make

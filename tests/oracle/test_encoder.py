@@ -1,0 +1,135 @@
+"""Pooling, embeddings and saved models against sentence-transformers 6: equal to 1e-5."""
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+from course_lib.base_encoder import ancestor_folder
+from course_lib.encoder import POOLING, SentenceEncoder
+
+
+@pytest.fixture(scope="module")
+def texts(docs):
+    """Real sentences of all lengths, one longer than any model reads, and an empty one."""
+    return [*docs.validation.sentences[:60], " ".join(docs.validation.sentences[:60]), ""]
+
+
+@pytest.mark.parametrize("pooling", POOLING)
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_pooling(pooling, side):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(6, 9, 5, generator=generator)
+    mask = (torch.arange(9) < torch.randint(1, 10, (6, 1), generator=generator)).long()
+    mask = mask.flip(1) if side == "left" else mask
+    weights = torch.randn(6, 5, generator=generator)
+    results = []
+    for pool in (POOLING[pooling], lambda h, m: Pooling(5, pooling_mode=pooling)(
+            {"token_embeddings": h, "attention_mask": m})["sentence_embedding"]):
+        own = hidden.clone().requires_grad_()
+        vectors = pool(own, mask)
+        (vectors * weights).sum().backward()
+        results.append((vectors.detach(), own.grad))
+    for ours, theirs in zip(*results):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+# --------------------------------------------------------------------------- all-MiniLM-L6-v2, as published
+
+
+@pytest.fixture(scope="module")
+def ancestor():
+    try:
+        return ancestor_folder()
+    except Exception as error:  # neither the package nor the hub's cache has it
+        pytest.skip(f"all-MiniLM-L6-v2 is not on this machine: {error}")
+
+
+def test_encoding_with_a_published_model(ancestor, texts):
+    ours = SentenceEncoder.from_pretrained(ancestor, device="cpu")
+    theirs = SentenceTransformer(str(ancestor), device="cpu")
+    assert (ours.pooling, ours.max_length) == ("mean", theirs.max_seq_length)
+    np.testing.assert_allclose(ours.encode(texts, normalize=True), theirs.encode(texts), atol=1e-5)
+
+
+# --------------------------------------------------------------------------- saved here, loaded there
+
+
+@pytest.mark.parametrize("pooling", POOLING)
+def test_what_we_save_the_library_loads(shallow, texts, tmp_path, pooling, recwarn):
+    encoder = shallow(2, pooling=pooling, max_length=24)  # shorter than the tokenizer's own limit
+    encoder.save(tmp_path)
+    theirs = SentenceTransformer(str(tmp_path), device="cpu")
+    assert theirs.max_seq_length == 24 and theirs.similarity_fn_name == "cosine"
+    np.testing.assert_allclose(theirs.encode(texts), encoder.encode(texts), atol=1e-5)
+    assert not [w for w in recwarn.list if issubclass(w.category, FutureWarning | DeprecationWarning)]
+
+
+def test_a_length_beyond_the_tokenizer_s_own(shallow, texts, tmp_path):
+    encoder = shallow(1, max_length=300)
+    assert encoder.tokenizer.model_max_length < 300
+    encoder.save(tmp_path)
+    np.testing.assert_allclose(SentenceTransformer(str(tmp_path), device="cpu").encode(texts), encoder.encode(texts), atol=1e-5)
+
+
+def test_saving_over_the_library_s_model(shallow, texts, tmp_path):
+    """Nothing that the earlier model said may reach the new one: its normalising layer, its prompt."""
+    encoder = shallow(1)
+    encoder.save(tmp_path)
+    peer = SentenceTransformer(str(tmp_path), device="cpu", prompts={"query": "query: "}, default_prompt_name="query")
+    peer.append(Normalize())
+    peer.save(str(tmp_path))
+    encoder.save(tmp_path)
+    np.testing.assert_allclose(SentenceTransformer(str(tmp_path), device="cpu").encode(texts), encoder.encode(texts), atol=1e-5)
+
+
+# --------------------------------------------------------------------------- saved there, loaded here
+
+
+@pytest.fixture
+def transformer(shallow, tmp_path):
+    """The library's first layer around the base encoder, cut short."""
+    shallow(2).save(tmp_path / "shallow")
+    return Transformer(str(tmp_path / "shallow"))
+
+
+@pytest.mark.parametrize("pooling", POOLING)
+def test_what_the_library_saves_we_load(transformer, texts, tmp_path, pooling):
+    """Version 6 keeps the pooling as a name, and the length with the tokenizer."""
+    modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=pooling), Normalize()]
+    theirs = SentenceTransformer(modules=modules, device="cpu")
+    theirs.max_seq_length = 24
+    theirs.save(str(tmp_path))
+    ours = SentenceEncoder.from_pretrained(tmp_path, device="cpu")
+    assert (ours.pooling, ours.max_length) == (pooling, 24)
+    np.testing.assert_allclose(ours.encode(texts, normalize=True), theirs.encode(texts), atol=1e-5)
+
+
+def test_pooling_that_we_do_not_know(transformer, tmp_path):
+    modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=("mean", "max"))]
+    SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path))
+    with pytest.raises(ValueError, match="pools by mean and max"):
+        SentenceEncoder.from_pretrained(tmp_path)
+
+
+# --------------------------------------------------------------------------- other families
+
+SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+CONFIGS = {
+    "roberta": lambda v: transformers.RobertaConfig(vocab_size=v, max_position_embeddings=66, **SIZES),
+    "distilbert": lambda v: transformers.DistilBertConfig(vocab_size=v, dim=32, n_layers=2, n_heads=4, hidden_dim=64),
+    "mpnet": lambda v: transformers.MPNetConfig(vocab_size=v, max_position_embeddings=66, **SIZES),
+}
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_other_families(family, base_encoder_folder, texts, tmp_path):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base_encoder_folder)
+    config = CONFIGS[family](len(tokenizer))
+    config.pad_token_id = tokenizer.pad_token_id
+    torch.manual_seed(0)
+    encoder = SentenceEncoder(transformers.AutoModel.from_config(config), tokenizer).eval()
+    encoder.save(tmp_path)
+    np.testing.assert_allclose(SentenceTransformer(str(tmp_path), device="cpu").encode(texts), encoder.encode(texts), atol=1e-5)

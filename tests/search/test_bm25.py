@@ -1,0 +1,146 @@
+import math
+import random
+from collections import Counter
+
+import pytest
+
+from course_lib.evaluation import evaluate_retrieval
+from course_lib.search import BM25Search, matched_words, rank_bm25
+from course_lib.search.bm25 import STOP_WORDS, tokenize
+
+
+@pytest.fixture(scope="module")
+def task(docs):
+    return docs.validation.tasks["summary_to_description"]
+
+
+@pytest.fixture(scope="module")
+def search(task):
+    return BM25Search(task.corpus)
+
+
+def lucene(query, texts, k1=1.2, b=0.75):
+    """BM25 as Robertson and Zaragoza (2009) write it, with Lucene's idf, for every text."""
+    documents = [Counter(tokenize(text)) for text in texts]
+    mean_length = sum(d.total() for d in documents) / len(documents)
+    scores = []
+    for document in documents:
+        score = 0
+        for word in tokenize(query):
+            frequency = sum(word in d for d in documents)
+            idf = math.log(1 + (len(documents) - frequency + 0.5) / (frequency + 0.5))
+            score += idf * document[word] / (document[word] + k1 * (1 - b + b * document.total() / mean_length))
+        scores.append(score)
+    return scores
+
+
+def test_scores_are_the_formula(task):
+    texts = list(task.corpus.values())[:60]
+    search = BM25Search(texts)
+    for query in list(task.queries.values())[:10]:
+        assert search.scores(query).tolist() == pytest.approx(lucene(query, texts), abs=1e-4)
+
+
+def test_hits_are_the_highest_scores(task, search):
+    query = "sort the values of an array"
+    scores = search.scores(query)
+    hits = search.search(query, k=5)
+    assert [h.score for h in hits] == sorted(scores.tolist(), reverse=True)[:5]
+    assert all(task.corpus[h.id] == h.text for h in hits)
+    assert search.search([query, "dates"], k=5) == [hits, search.search("dates", k=5)]
+
+
+def test_texts_that_share_no_word_are_no_hits(search):
+    assert search.search("zzyzx the of") == [] == search.search("")
+    few = search.search("eigenvalues", k=1000)
+    assert 0 < len(few) < 100 and all("igenvalue" in h.text for h in few)
+
+
+def test_equal_texts_stay_in_order():
+    search = BM25Search(["sort an array", "merge two tables", "sort an array", "sort an array"])
+    hits = search.search("sort")
+    assert [h.id for h in hits] == [0, 2, 3] and len({h.score for h in hits}) == 1
+
+
+def test_rank_is_search_for_every_query(task, search):
+    queries = dict(list(task.queries.items())[:20])
+    ranked = rank_bm25(queries, task.corpus)
+    assert list(ranked) == list(queries)
+    for query, ids in ranked.items():
+        assert ids == [h.id for h in search.search(queries[query], k=len(search))]
+    assert rank_bm25(queries, task.corpus, depth=3) == {q: ids[:3] for q, ids in ranked.items()}
+
+
+def test_it_is_a_strong_baseline(task):
+    result = evaluate_retrieval(rank_bm25, task.queries, task.corpus, task.relevant)
+    assert result["ndcg@10"] > 0.45
+
+
+def test_plurals_and_identifiers_are_matched(task):
+    """What the tokenizer does beyond bm25s's own is worth its lines: each step finds more answers."""
+    import bm25s
+
+    from course_lib.evaluation import score_rankings
+
+    ids, index = list(task.corpus), bm25s.BM25(k1=1.2, b=0.75)
+    plain = lambda texts: bm25s.tokenize(texts, return_ids=False, show_progress=False)  # noqa: E731
+    index.index(plain(list(task.corpus.values())), show_progress=False)
+    ranked = {}
+    for query, words in zip(task.queries, plain(list(task.queries.values()))):
+        scores = index.get_scores(words) if words else [0] * len(ids)
+        ranked[query] = [ids[i] for i in sorted(range(len(ids)), key=lambda i: -scores[i]) if scores[i] > 0]
+    theirs = score_rankings(ranked, task.relevant)["ndcg@10"]
+    ours = evaluate_retrieval(rank_bm25, task.queries, task.corpus, task.relevant)["ndcg@10"]
+    assert ours > sum(theirs.values()) / len(theirs) + 0.02
+
+
+@pytest.mark.parametrize("text, words", [
+    ("The indices of DataFrames", ["indice", "data", "frame"]),
+    ("random_state=42, n_jobs", ["random", "state", "42", "n", "job"]),
+    ("queries, classes, axes, axis", ["query", "classe", "axe", "axi"]),
+    ("status, class, is it", ["status", "class"]),
+    ("naïve Bayes", ["naïve", "baye"]),
+    ("", []), ("the of and", []), ("s", ["s"]),
+])
+def test_words(text, words):
+    assert tokenize(text) == words
+
+
+def test_the_stop_words_are_those_of_bm25s():
+    from bm25s.stopwords import STOPWORDS_EN
+
+    assert STOP_WORDS == set(STOPWORDS_EN)
+
+
+def test_matched_words_are_those_that_score():
+    text = "Join columns of a table; joined Tables stay. Columns on top."
+    assert matched_words("join two tables on a column", text) == ["Join", "columns", "table"]
+    assert matched_words("data frames", "A DataFrame holds data.") == ["Data", "Frame"]
+    assert matched_words("the of", "the of") == []
+
+
+def test_matched_words_say_whether_there_is_a_score(task, search):
+    for query in random.Random(0).sample(list(task.queries.values()), 5):
+        for text, score in zip(search.texts[:200], search.scores(query)):
+            assert bool(matched_words(query, text)) == (score > 0)
+
+
+def test_it_is_quiet(task, capfd):
+    rank_bm25(dict(list(task.queries.items())[:2]), task.corpus)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("bad, error, message", [
+    ([], ValueError, "`texts` is empty"), (["", "the"], ValueError, "none of the 2 `texts`"),
+    ("a text", TypeError, "pass a list"), ([None], TypeError, r"`texts`\[0\] is None"),
+])
+def test_bad_texts_are_named(bad, error, message):
+    with pytest.raises(error, match=message):
+        BM25Search(bad)
+
+
+def test_bad_queries_are_named(search):
+    with pytest.raises(ValueError, match="`k` is -1"):
+        search.search("array", k=-1)
+    with pytest.raises(TypeError, match=r"`query`\[0\] is 3"):
+        search.search([3])

@@ -1,0 +1,130 @@
+"""Runs are kept and never repeated; the comparison is computed from their records alone."""
+
+import dataclasses
+import json
+
+import pytest
+
+from course_lib import experiments
+from course_lib.evaluation import comparison
+from course_lib.evaluation.comparison import RunRecord
+from course_lib.notebook.profile import PROFILES, current_profile
+
+SMOKE = dataclasses.replace(PROFILES["smoke"], simcse_steps=3, mlm_steps=2, queries=20, batch_size=16)
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path_factory, monkeypatch, request):
+    folder = tmp_path_factory.mktemp("runs")
+    monkeypatch.setattr(experiments, "runs_folder", lambda: folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory, docs):
+    """BM25, the base encoder and SimCSE with two seeds, really run."""
+    folder = tmp_path_factory.mktemp("module-runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments, "runs_folder", lambda: folder)
+        return [experiments.run(method, SMOKE, seed, progress=False)
+                for method, seed in (("bm25", 0), ("base", 0), ("simcse", 0), ("simcse", 1))]
+
+
+def test_a_record_holds_what_is_needed_to_judge_and_repeat_a_run(records):
+    simcse = records[2]
+    assert simcse.training["config"]["steps"] == 3 and len(simcse.training["steps"]) == 3
+    assert simcse.versions["torch"] and simcse.machine["cores"] >= 1
+    assert simcse.data["texts"] and simcse.data["base_encoder"]
+    assert simcse.seconds > 0 and simcse.texts_per_second > 0 and simcse.peak_memory > 10**8
+    for task in ("summary_to_description", "see_also", "questions", "across_libraries"):
+        values = simcse.results[task]["per_query"].values()
+        assert len(values) == 20
+        assert simcse.results[task]["value"] == pytest.approx(sum(values) / 20, abs=1e-4)
+
+
+def test_a_finished_run_is_not_repeated(monkeypatch):
+    first = experiments.run("simcse", SMOKE, progress=False)
+    monkeypatch.setattr(experiments, "train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(comparison, "measure", lambda *a, **k: pytest.fail("measured again"))
+    assert experiments.run("simcse", SMOKE, progress=False) == RunRecord(**json.loads(json.dumps(dataclasses.asdict(first))))
+
+
+def test_an_interrupted_run_goes_on_where_it_was(monkeypatch):
+    whole = experiments.run("simcse", SMOKE, seed=3, progress=False)
+    folder = experiments.run_folder(whole)
+    (folder / "record.json").unlink()
+    real, calls = experiments.SimCSE.forward, []
+
+    def stops(self, batch):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, batch)
+
+    monkeypatch.setattr(experiments.SimCSE, "forward", stops)
+    interrupted = experiments.run("simcse", SMOKE, seed=3, progress=False)
+    assert interrupted.training["outcome"] == "interrupted" and not (folder / "record.json").exists()
+    monkeypatch.setattr(experiments.SimCSE, "forward", real)
+    resumed = experiments.run("simcse", SMOKE, seed=3, progress=False)
+    losses = [[s["loss"] for s in r.training["steps"]] for r in (whole, resumed)]
+    assert losses[0] == losses[1]
+    assert resumed.results["questions"] == whole.results["questions"]
+
+
+def test_other_settings_are_another_run():
+    longer = dataclasses.replace(SMOKE, simcse_steps=4)
+    folders = {experiments.run_folder(experiments._blank("simcse", p, s)) for p in (SMOKE, longer) for s in (0, 1)}
+    assert len(folders) == 4
+
+
+def test_only_training_texts_reach_the_objectives(docs):
+    held_out = {d.name for split in (docs.validation, docs.test) for d in split.documents}
+    train_names = {d.name for d in docs.train.documents}
+    assert not held_out & train_names
+    assert set(experiments.training_texts("simcse")) <= set(docs.train.sentences)
+    assert set(experiments.training_texts("mlm")) == set(docs.train.passages)
+
+
+def test_the_table_is_computed_from_records_alone(records, tmp_path):
+    paths = []
+    for i, record in enumerate(records):
+        paths.append(tmp_path / f"{i}.json")
+        record.save(paths[-1])
+    rows = comparison.table([RunRecord.load(p) for p in paths])
+    assert [r["method"] for r in rows] == ["BM25", "Base encoder", "SimCSE"]
+    assert rows[2]["seeds"] == 2
+    seeds = [r.results["see_also"]["value"] for r in records[2:]]
+    value, low, high = rows[2]["see_also"]
+    assert value == pytest.approx(sum(seeds) / 2, abs=1e-4) and low <= value <= high
+    assert rows[0]["seconds"] is None and rows[2]["seconds"] > 0
+    assert "SimCSE" in comparison.as_markdown(records)
+
+
+def test_a_damaged_record_says_what_to_do(tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text('{"method": "simcse"')
+    with pytest.raises(ValueError, match="delete it and run again"):
+        RunRecord.load(path)
+
+
+def test_the_page_escapes_what_it_shows_and_the_picture_is_one(records, tmp_path):
+    hostile = dataclasses.replace(records[0], title="<script>alert(1)</script>")
+    files = experiments.write_comparison([hostile, *records[1:]], tmp_path)
+    page = files["page"].read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page and "alt='" in page
+    assert files["picture"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_profiles(monkeypatch):
+    monkeypatch.setenv("COURSE_PROFILE", "smoke")
+    assert current_profile().name == "smoke"
+    monkeypatch.setenv("COURSE_PROFILE", "fast")
+    with pytest.raises(ValueError, match="COURSE_PROFILE takes smoke, cpu, gpu, full"):
+        current_profile()
+
+
+def test_unknown_method_and_untrained_method(docs):
+    with pytest.raises(ValueError, match="choose one of bm25"):
+        experiments.run("word2vec", SMOKE)
+    with pytest.raises(FileNotFoundError, match="course compare"):
+        experiments.load_encoder("simcse", dataclasses.replace(SMOKE, simcse_steps=999))

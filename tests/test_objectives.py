@@ -1,0 +1,250 @@
+"""How each method makes its batch and its loss."""
+
+import math
+
+import pytest
+import torch
+import transformers
+from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from course_lib import functional
+from course_lib.encoder import SentenceEncoder
+from course_lib.objectives import MaskedLanguageModel, SimCSE
+
+FAMILIES = {
+    "bert": (transformers.BertConfig, transformers.BertForMaskedLM),
+    "roberta": (transformers.RobertaConfig, transformers.RobertaForMaskedLM),
+    "mpnet": (transformers.MPNetConfig, transformers.MPNetForMaskedLM),
+    "distilbert": (transformers.DistilBertConfig, transformers.DistilBertForMaskedLM),
+}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def sentences(docs):
+    return docs.validation.sentences[:32]
+
+
+@pytest.fixture
+def mlm(shallow):
+    return MaskedLanguageModel(shallow())
+
+
+# --------------------------------------------------------------------------- masked language model
+
+
+def test_an_mlm_batch_hides_ordinary_tokens_and_labels_them(mlm, sentences):
+    plain, batch = mlm.encoder.tokenize(sentences), mlm.collate(sentences, seeded())
+    hidden = batch["labels"] != -100
+    assert torch.equal(batch["attention_mask"], plain["attention_mask"])
+    assert torch.equal(batch["labels"][hidden], plain["input_ids"][hidden])
+    assert torch.equal(batch["input_ids"][~hidden], plain["input_ids"][~hidden])
+    special = torch.isin(plain["input_ids"], torch.tensor(mlm.encoder.tokenizer.all_special_ids))
+    assert hidden.any() and not hidden[special].any()
+
+
+@pytest.mark.parametrize("whole_word", [False, True])
+def test_the_noise_comes_from_the_generator_alone(shallow, sentences, whole_word):
+    mlm = MaskedLanguageModel(shallow(), whole_word=whole_word)
+    one, again, other = (mlm.collate(sentences, seeded(s)) for s in (1, 1, 2))
+    assert all(torch.equal(one[k], again[k]) for k in one)
+    assert not torch.equal(one["labels"], other["labels"])
+
+
+def test_vocabulary_logits_are_computed_only_where_a_token_is_hidden(mlm, sentences):
+    seen = []
+    mlm.head.register_forward_hook(lambda head, inputs, logits: seen.append((inputs[0].shape, logits.shape)))
+    batch = mlm.collate(sentences, seeded())
+    mlm(batch)
+    rows = int((batch["labels"] != -100).sum())
+    vocabulary = mlm.encoder.transformer.config.vocab_size
+    assert seen == [((rows, mlm.encoder.dimension), (rows, vocabulary))]
+    assert 0 < rows < batch["attention_mask"].sum() / 4
+
+
+def test_the_output_matrix_is_the_word_embedding(mlm, sentences):
+    embedding = mlm.encoder.transformer.get_input_embeddings().weight
+    assert mlm.head.embeddings.weight is embedding
+    assert sum(p is embedding for p in mlm.parameters()) == 1
+    mlm(mlm.collate(sentences, seeded())).backward()
+    assert (embedding.grad.abs().sum(1) > 0).all()  # as output matrix every word has a gradient, read or not
+
+
+def test_nothing_hidden_is_no_loss(mlm):
+    batch = mlm.encoder.tokenize(["", ""])
+    loss = mlm({**batch, "labels": torch.full_like(batch["input_ids"], -100)})
+    loss.backward()
+    assert loss == 0 and all(p.grad is None or p.grad.isfinite().all() for p in mlm.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_s_head_gives_its_logits(family, base_encoder_folder, sentences, tmp_path):
+    """Also with untypical biases and norms, as after training: a head that starts from zero would agree too easily."""
+    torch.manual_seed(0)
+    config_class, model_class = FAMILIES[family]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base_encoder_folder)
+    sizes = dict(dim=24, n_layers=1, n_heads=2, hidden_dim=48) if family == "distilbert" else dict(
+        hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48)
+    config = config_class(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
+    theirs = model_class(config).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    theirs.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    mlm = MaskedLanguageModel(SentenceEncoder.from_pretrained(tmp_path, device="cpu")).eval()
+    assert mlm.head.load(mlm.encoder.source)
+    batch = mlm.encoder.tokenize(sentences)
+    with torch.no_grad():
+        ours = mlm.head(mlm.encoder.token_embeddings(batch))
+        expected = theirs(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-5)  # logits of 10 to 100
+
+
+def test_a_checkpoint_without_a_head_leaves_it_random(shallow, tmp_path):
+    shallow().save(tmp_path)
+    mlm = MaskedLanguageModel(SentenceEncoder.from_pretrained(tmp_path, device="cpu"))
+    assert not mlm.head.load(tmp_path) and not mlm.head.load(None)
+    assert float(mlm.head.dense.weight.detach().std()) == pytest.approx(0.02, rel=0.1) and not mlm.head.bias.any()
+
+
+def test_the_shipped_encoder_brings_its_head(mlm, sentences):
+    mlm.eval()
+    assert mlm.head.load(mlm.encoder.source)
+    assert mlm.head.bias.any()
+
+
+# --------------------------------------------------------------------------- whole words
+
+
+def test_whole_words_are_hidden_or_left_whole(shallow, docs):
+    texts = docs.validation.sentences[:400]
+    mlm = MaskedLanguageModel(shallow(max_length=64), whole_word=True)
+    labels = mlm.collate(texts, seeded())["labels"] != -100
+    encoded = mlm.encoder.tokenizer(texts, truncation=True, max_length=64)
+    whole = broken = chosen = words = 0
+    for row in range(len(texts)):
+        of_word = {}
+        for position, word in enumerate(encoded.word_ids(row)):
+            if word is not None and encoded["input_ids"][row][position] != mlm.encoder.tokenizer.unk_token_id:
+                of_word.setdefault(word, []).append(bool(labels[row, position]))
+        words += len(of_word)
+        chosen += sum(pieces[0] for pieces in of_word.values())
+        whole += sum(len(p) > 1 and all(p) for p in of_word.values())
+        broken += sum(len(set(p)) == 2 for p in of_word.values())
+    assert broken == 0 and whole > 20
+    assert abs(chosen - 0.15 * words) < 4.5 * math.sqrt(0.15 * 0.85 * words)
+
+
+def test_single_tokens_do_break_words(shallow, docs):
+    """What the test above would see without whole_word."""
+    texts = docs.validation.sentences[:400]
+    mlm = MaskedLanguageModel(shallow(max_length=64))
+    labels = mlm.collate(texts, seeded())["labels"] != -100
+    encoded = mlm.encoder.tokenizer(texts, truncation=True, max_length=64)
+    hidden = [{w for w, h in zip(encoded.word_ids(i), labels[i].tolist()) if h} for i in range(len(texts))]
+    left = [{w for w, h in zip(encoded.word_ids(i), labels[i].tolist()) if not h} for i in range(len(texts))]
+    assert sum(len(a & b - {None}) for a, b in zip(hidden, left)) > 20
+
+
+def test_whole_words_of_a_byte_level_tokenizer(docs):
+    texts = docs.validation.sentences[:200]
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(texts, 500, special_tokens=["<s>", "<pad>", "</s>", "<mask>"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=trained._tokenizer, pad_token="<pad>", mask_token="<mask>",
+                                        model_max_length=64)
+    config = transformers.RobertaConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1,
+                                        num_attention_heads=2, intermediate_size=16, max_position_embeddings=66)
+    mlm = MaskedLanguageModel(SentenceEncoder(transformers.AutoModel.from_config(config), tokenizer), whole_word=True)
+    labels = mlm.collate(texts, seeded())["labels"] != -100
+    hidden = 0
+    for row, ids in enumerate(mlm.encoder.token_ids(texts)):
+        words = []
+        for piece, chosen in zip(tokenizer.convert_ids_to_tokens(ids), labels[row].tolist()):
+            if piece.startswith("Ġ") or not words:
+                words.append([])
+            words[-1].append(chosen)
+        assert all(len(set(w)) == 1 for w in words)
+        hidden += sum(w[0] for w in words if len(w) > 1)
+    assert hidden > 20
+
+
+def test_a_tokenizer_that_marks_no_words_cannot_hide_whole_ones():
+    tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "[MASK]": 2, "array": 3}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", mask_token="[MASK]")
+    config = transformers.BertConfig(vocab_size=4, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    encoder = SentenceEncoder(transformers.AutoModel.from_config(config), tokenizer)
+    with pytest.raises(ValueError, match="whole_word=True needs a tokenizer that marks where words begin"):
+        MaskedLanguageModel(encoder, whole_word=True)
+    tokenizer.mask_token = None
+    with pytest.raises(ValueError, match="no mask token"):
+        MaskedLanguageModel(encoder)
+
+
+@pytest.mark.parametrize("probability", [0, 1, -0.1, 15])
+def test_a_mask_probability_out_of_range(shallow, probability):
+    with pytest.raises(ValueError, match=f"mask_probability is {probability}; it must lie between 0 and 1"):
+        MaskedLanguageModel(shallow(), mask_probability=probability)
+
+
+# --------------------------------------------------------------------------- SimCSE
+
+
+def test_the_two_views_of_simcse_differ_by_dropout_alone(shallow, sentences):
+    simcse = SimCSE(shallow())
+    batch = simcse.collate(sentences, None)
+    views = []
+    simcse.encoder.register_forward_hook(lambda encoder, inputs, vectors: views.append(vectors.detach().chunk(2)))
+    simcse.train()
+    simcse(batch)
+    simcse.eval()
+    with torch.no_grad():
+        still = simcse(batch)
+    assert len(views) == 2  # both views in one pass
+    assert (functional.cosine(*views[0]).diagonal() < 0.9999).all()
+    assert torch.allclose(*views[1], atol=1e-5)
+    assert still == pytest.approx(float(functional.info_nce(*views[1], 0.05)))
+
+
+def test_the_temperature_divides_the_cosines(shallow, sentences):
+    encoder = shallow()
+    with torch.no_grad():
+        vectors = encoder(encoder.tokenize(sentences))
+        for temperature in (0.05, 1.0):
+            simcse = SimCSE(encoder, temperature).eval()
+            assert simcse(simcse.collate(sentences, None)) == pytest.approx(
+                float(functional.info_nce(vectors, vectors, temperature)), rel=1e-4)
+
+
+def test_one_text_is_not_enough_for_simcse(shallow):
+    simcse = SimCSE(shallow())
+    with pytest.raises(ValueError, match="holds 1 text; SimCSE compares"):
+        simcse(simcse.collate(["alone"], None))
+    for temperature in (0, -1):
+        with pytest.raises(ValueError, match=f"temperature is {temperature}"):
+            SimCSE(shallow(), temperature)
+
+
+# --------------------------------------------------------------------------- every objective
+
+
+@pytest.mark.parametrize("make", [SimCSE, MaskedLanguageModel])
+def test_prepared_texts_make_the_same_batch(shallow, sentences, make):
+    objective = make(shallow())
+    prepared = objective.prepare(sentences)
+    assert [len(p) for p in prepared] == objective.encoder.tokenize(sentences)["attention_mask"].sum(1).tolist()
+    one, other = objective.collate(sentences, seeded()), objective.collate(prepared, seeded())
+    assert all(torch.equal(one[k], other[k]) for k in one)
+    with pytest.raises(TypeError, match=r"`texts`\[1\] is None"):
+        objective.prepare(["a", None])
+
+
+def test_settings_tell_how_an_objective_was_made(shallow):
+    assert SimCSE(shallow(max_length=16), 0.1).settings() == {
+        "name": "SimCSE", "temperature": 0.1, "pooling": "mean", "max_length": 16}
+    assert MaskedLanguageModel(shallow(pooling="cls", max_length=16), 0.3, True).settings() == {
+        "name": "MaskedLanguageModel", "mask_probability": 0.3, "whole_word": True, "pooling": "cls", "max_length": 16}

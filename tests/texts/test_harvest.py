@@ -1,0 +1,179 @@
+"""What is read from the files of installed packages, under which names, and what links them."""
+
+import ast
+import textwrap
+
+import pytest
+
+from course_lib.texts import harvest, python_docs
+from course_lib.texts.python_docs import PythonDocs
+
+PUBLIC = """
+    numpy.argsort numpy.sum numpy.linalg.svd numpy.ndarray.sort scipy.stats.pearsonr scipy.linalg.svd
+    scipy.optimize.minimize pandas.merge pandas.DataFrame.merge pandas.DataFrame.groupby pandas.Series.str.split
+    sklearn.cluster.KMeans sklearn.model_selection.train_test_split matplotlib.axes.Axes.plot networkx.shortest_path
+    networkx.Graph.add_edge sympy.solve sympy.integrate sympy.Symbol torch.argsort torch.nn.Linear torch.optim.Adam
+    torch.nn.functional.cross_entropy torch.utils.data.DataLoader transformers.AutoTokenizer transformers.Trainer
+    datasets.load_dataset datasets.Dataset.map collections.Counter datetime.timedelta decimal.Decimal
+    decimal.Decimal.sqrt asyncio.gather asyncio.Queue os.path.join json.dumps
+    """.split()
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_document_has_the_name_that_a_user_writes(docs, name):
+    assert docs[name].text
+
+
+def test_names_are_unique_and_documents_sorted(docs):
+    names = [d.name for d in docs.documents]
+    assert len(set(names)) == len(names) and names == sorted(names)
+
+
+def test_every_library_is_there(docs):
+    assert {d.library for d in docs.documents} == set(harvest.LIBRARIES)
+    assert len(docs) > 25_000
+
+
+def test_private_names_are_the_minority(docs):
+    private = [d for d in docs.documents if not harvest.is_public(d.name)]
+    assert 0 < len(private) < 0.25 * len(docs)
+    assert not harvest.is_public("torch._inductor.ir.Buffer") and harvest.is_public("numpy.linalg.svd")
+
+
+def test_see_also_links_known_documents(docs):
+    links = [(d.name, n) for d in docs.documents for n in d.see_also]
+    assert len(links) > 4_000
+    assert all(n in docs.by_name and n != name for name, n in links)
+    assert "numpy.argpartition" in docs["numpy.argsort"].see_also
+
+
+def test_see_also_is_cut_from_every_text():
+    """A class, a function and a module with a See Also section, read as a package's file is read."""
+    body = ("\n\nSee Also\n--------\nother : The zebra that is not to be found in any text.\n"
+            "\nNotes\n-----\nThis is kept for us.\n")
+    source = f'"""The module of a test.{body}"""\n' + "".join(
+        f'{kind} it{i}:\n    """The thing number {i} of this test.{textwrap.indent(body, "    ")}"""\n'
+        for i, kind in enumerate(("class", "def"), 1)).replace("def it2:", "def it2():")
+    for node in [ast.parse(source), *ast.parse(source).body[1:]]:
+        doc = harvest.parse_docstring(ast.get_docstring(node, clean=False))
+        assert doc.see_also == ["other"]
+        assert "zebra" not in str([doc.summary, doc.description, doc.details]) and "kept for us" in str(doc.description)
+
+
+def test_real_see_also_text_is_in_no_document(docs):
+    """numpy.argsort's own See Also says what `lexsort` does; nothing of that is in its text."""
+    import numpy
+
+    section = numpy.argsort.__doc__.split("See Also")[1].split("Notes")[0]
+    assert "Indirect stable sort with multiple keys" in section
+    assert "multiple keys" not in docs["numpy.argsort"].text
+
+
+def write_package(folder):
+    (folder / "inner").mkdir(parents=True)
+    (folder / "__init__.py").write_text(
+        "from .inner import *\nfrom . import inner\nfrom ._core import Table as Frame\n")
+    (folder / "inner" / "__init__.py").write_text("from .. import _core\nfrom .._core import count, circle\n")
+    (folder / "_core.py").write_text(textwrap.dedent('''
+        """The core of the package that the test has written."""
+        from .inner import circle  # imports may go in a circle
+
+        def count(x):
+            """Count the words of a text, one by one."""
+
+        def _hidden(x):
+            """This one is not for the users of it."""
+
+        class Table:
+            """A table with named columns and rows."""
+
+            def merge(self, other):
+                """Merge this table with the other one by a key."""
+
+        def late(): ...
+        late.__doc__ = """A docstring that is assigned after the definition."""
+        '''))
+
+
+def test_names_follow_imports(tmp_path, monkeypatch):
+    write_package(tmp_path / "lib")
+    monkeypatch.setattr(harvest, "library_folder", lambda library: tmp_path / "lib")
+    names = [d.name for d in harvest.harvest(["lib"], progress=False, processes=1)]
+    assert names == sorted(["lib._core", "lib.count", "lib.Frame", "lib.Frame.merge", "lib._core.late"])
+
+
+# --------------------------------------------------------------------------- the cache
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def small():
+    return python_docs.load(progress=False, libraries=("datasets",)).documents
+
+
+def test_a_second_load_reads_the_cache_and_is_equal(empty_cache, monkeypatch):
+    first = small()
+    assert len(first) > 300 and len(list(empty_cache.iterdir())) == 1
+    monkeypatch.setattr(python_docs, "harvest", lambda *_: pytest.fail("harvested again"))
+    assert small() == first
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda text: "", lambda text: "{}",
+                                    lambda text: text.replace('"library":["datasets",', '"library":[', 1)])
+def test_a_damaged_cache_is_harvested_again(empty_cache, damage):
+    first = small()
+    (file,) = empty_cache.iterdir()
+    whole = file.read_text(encoding="utf-8")
+    file.write_text(damage(whole), encoding="utf-8")
+    assert file.read_text(encoding="utf-8") != whole
+    assert small() == first
+    assert file.read_text(encoding="utf-8") == whole
+
+
+def test_a_cache_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    blocked = tmp_path / "a file, not a folder"
+    blocked.write_text("")
+    monkeypatch.setenv("COURSE_CACHE", str(blocked))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert len(small()) > 300
+    assert blocked.read_text() == "" and list(tmp_path.glob("embeddings-course-*/python-docs-*.json"))
+
+
+def test_a_full_disk_costs_time_not_the_result(empty_cache, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(python_docs, "write_atomically", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        assert len(small()) > 300
+
+
+def test_refresh_harvests(empty_cache, monkeypatch):
+    small()
+    monkeypatch.setattr(python_docs, "harvest", lambda *_: [])
+    assert python_docs.load(refresh=True, progress=False, libraries="datasets").documents == []
+
+
+def test_the_cache_is_keyed_by_versions(monkeypatch):
+    before = harvest.fingerprint()
+    assert before == harvest.fingerprint()
+    monkeypatch.setattr(harvest.metadata, "version", lambda name: "0.0")
+    assert harvest.fingerprint() != before
+
+
+def test_unknown_and_missing_libraries(monkeypatch):
+    with pytest.raises(ValueError, match="`libraries` names numby; take some of numpy, scipy"):
+        python_docs.load(libraries=["numby"])
+    monkeypatch.setattr(python_docs, "library_folder", lambda library: None)
+    with pytest.raises(RuntimeError, match="networkx not installed here.*pip install"):
+        python_docs.load(libraries=["networkx"])
+
+
+def test_an_unknown_document_is_answered_with_near_names(docs):
+    with pytest.raises(KeyError, match="did you mean.*numpy.argsort"):
+        docs["numpy.argsrt"]
+    assert isinstance(docs, PythonDocs)

@@ -20,7 +20,7 @@ def base_encoder_folder():
     return Path(__file__).parents[1] / "data" / "base-encoder"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shallow(base_encoder_folder):
     """A function that gives a fresh encoder: the base encoder's first layers, enough to train and fast."""
 

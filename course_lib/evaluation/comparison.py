@@ -39,6 +39,7 @@ class RunRecord:
     results: dict = field(default_factory=dict)
     training: dict | None = None
     seconds: float = 0.0  # of training
+    evaluation_seconds: float = 0.0
     texts_per_second: float = 0.0
     peak_memory: int = 0  # bytes
     note: str = ""

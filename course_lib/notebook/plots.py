@@ -89,10 +89,11 @@ def similarity_heatmap(labels, matrix, title="Cosine similarity"):
     n = _same_length(labels, matrix, "labels")
     with style():
         cell = min(0.75, 5 / n)  # inches
-        figure = Figure(figsize=(3.9 + cell * n, 1.2 + cell * n))
+        figure = Figure(figsize=(3.9 + cell * n + (n > 10), 1.2 + cell * n))
         axes = figure.subplots()
         shown = axes.imshow(matrix, vmin=min(0, matrix.min()), vmax=max(1, matrix.max()), aspect="auto")
-        named = [_words(f"{i} {t}", 24, 2 if n <= 10 else 1) for i, t in enumerate(labels, 1)]
+        width, lines = (24, 2) if n <= 10 else (34, 1)
+        named = [_words(f"{i} {t}", width, lines) for i, t in enumerate(labels, 1)]
         _token_axes(axes, named, range(1, n + 1), n)
         if n <= 8:
             _write_cells(axes, shown, matrix)
@@ -111,7 +112,7 @@ def attention_map(tokens, weights, title="Attention of one head"):
     if weights.min() < 0:
         raise ValueError(f"weights holds {weights.min():.3g}; weights are shares: take them after the softmax")
     with style():
-        cell = min(0.5, 6.5 / n)  # inches
+        cell = min(0.45, 5.5 / n)  # inches
         figure = Figure(figsize=(2.9 + cell * n, 2 + cell * n))
         axes = figure.subplots()
         shown = axes.imshow(weights, vmin=0, aspect="auto")
@@ -126,7 +127,7 @@ def attention_map(tokens, weights, title="Attention of one head"):
                         f"{weights[:, most].mean():.2f} on average.")
 
 
-def cosine_histogram(groups, title="Cosines of pairs", bins=40):
+def cosine_histogram(groups, title="Cosines of pairs", bins=30):
     """How cosines are distributed: one outline a group of pairs, with its mean.
 
     groups: {name: (N,) cosines}; or {panel: {name: (N,) cosines}}, drawn one under the other on one scale.
@@ -153,26 +154,26 @@ def cosine_histogram(groups, title="Cosines of pairs", bins=40):
 def sentence_map(panels, groups, texts=None, title="Map of texts"):
     """Embeddings flattened to their two principal components, one panel an encoder, one colour and marker a group.
 
-    panels: {title: (N, d) embeddings of the same N texts}, centred by each panel itself. groups: N names, at most 7
+    panels: {title: (N, d) embeddings of the same N texts}, at most 3, each centred. groups: N names, at most 7
     different. texts: N texts; the most central one of each group is numbered and written below.
     Each panel says for how many texts the nearest other one, by cosine in all d dimensions, is of the same group.
     """
-    panels = {p: _numbers(x, f"panels[{p!r}]", ndim=2) for p, x in _mapping(panels, "panels", 4).items()}
+    panels = {p: _numbers(x, f"panels[{p!r}]", ndim=2) for p, x in _mapping(panels, "panels", 3).items()}
     groups = [str(g) for g in groups]
-    _check_map(panels, groups, texts)
-    names, told = list(dict.fromkeys(groups)), []
+    names, told = _check_map(panels, groups, texts), []
     central = _most_central(next(iter(panels.values())), groups, names) if texts is not None else {}
-    key = "\n".join(f"{n}  {_words(texts[i], 95, 1)}" for n, i in central.items())
+    width = max(5.5, min(10.5, 4.9 * len(panels)))
     with style():
-        figure = Figure(figsize=(max(5, min(10.5, 4.9 * len(panels))), 5.6 + 0.25 * len(central)))
+        figure = Figure(figsize=(width, 5.6 + 0.25 * len(central)))
         for axes, (panel, x) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items()):
             share, variance = _same_group_share(x, groups), _scatter(axes, x, groups, names, central)
-            axes.set_title(f"{_words(panel, 34)}\nnearest of the same group: {share:.0%}")
+            axes.set_title(f"{_words(panel, 28, 2)}\nnearest of the same group: {share:.0%}")
             told.append(f"{_plain(panel)}: the nearest text is of the same group for {share:.0%}, the two components "
                         f"hold {variance:.0%} of the variance")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 4),
-                      title=_words(title, 60), title_fontsize=15)
-        figure.supxlabel(key, x=0.02, ha="left", fontsize=12)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", title_fontsize=15,
+                      title=_words(title, int(6 * width)), ncols=int(width / (0.9 + 0.1 * max(map(len, names)))) or 1)
+        figure.supxlabel("\n".join(f"{n}  {_words(texts[i], int(9 * width), 1)}" for n, i in central.items()),
+                         x=0.02, ha="left", fontsize=12)
     return show(figure, f"{_plain(title)}: {len(groups)} texts in {len(names)} groups, "
                         f"{', '.join(map(_plain, names))}. {'; '.join(told)}.")
 
@@ -195,6 +196,7 @@ def curves(series, ylabel, xlabel="Step", title="", smooth=1, references=None):
             _line(axes, steps, values, i, _words(name, 26, 2), smooth)
         for i, (name, value) in enumerate(references.items()):
             axes.axhline(value, color=GREY, linestyle=LINES[1:][i % 6], label=f"{_words(name, 26, 2)}: {_short(value)}")
+        axes.locator_params(axis="x", integer=all((steps == steps.round()).all() for steps, _ in read.values()))
         axes.set(xlabel=xlabel, ylabel=_words(ylabel, 40), title=_words(title, 60))
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     told = [_line_in_words(name, steps, values) for name, (steps, values) in read.items()]
@@ -233,10 +235,7 @@ def alignment_uniformity(points, title="Alignment and uniformity"):
     points: {name: (alignment, uniformity)}, or {name: [(alignment, uniformity), …]} in the order of training, drawn as
     a path from the large hollow marker to the filled one; at most 7 names.
     """
-    paths = {n: np.atleast_2d(_numbers(p, f"points[{n!r}]")) for n, p in _mapping(points, "points", 7).items()}
-    for name, path in paths.items():
-        if path.ndim != 2 or path.shape[1] != 2:
-            raise ValueError(f"points[{name!r}] has shape {path.shape}; pass (alignment, uniformity) or a list of it")
+    paths = {name: _path(p, f"points[{name!r}]") for name, p in _mapping(points, "points", 7).items()}
     with style():
         figure = Figure(figsize=(9, 5))
         axes = figure.subplots()
@@ -398,6 +397,7 @@ def _outline(axes, values, edges, i, label):
 
 
 def _check_map(panels, groups, texts):
+    """The different groups, in the order of their first texts; ValueError for what does not fit together."""
     for name, x in panels.items():
         if len(x) != len(groups) or min(x.shape) < 2:
             raise ValueError(f"panels[{name!r}] has shape {x.shape} for {len(groups)} groups; pass one row a text, "
@@ -406,6 +406,7 @@ def _check_map(panels, groups, texts):
         raise ValueError(f"texts holds {len(texts)} for {len(groups)} groups; pass one text for each row, or none")
     if len(set(groups)) > len(COLOURS):
         raise ValueError(f"groups holds {len(set(groups))} different names; at most {len(COLOURS)} can be told apart")
+    return list(dict.fromkeys(groups))
 
 
 def _unit(x):
@@ -443,6 +444,14 @@ def _scatter(axes, x, groups, names, central):
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     return float(pca.explained_variance_ratio_.sum())
+
+
+def _path(points, name):
+    """(n, 2) of one pair of numbers or a list of pairs."""
+    path = np.atleast_2d(_numbers(points, name))
+    if path.ndim != 2 or path.shape[1] != 2:
+        raise ValueError(f"{name} has shape {path.shape}; pass (alignment, uniformity), or a list of such pairs")
+    return path
 
 
 def _seeds(points, name):
@@ -495,6 +504,7 @@ def _training_panel(axes, name, points):
         axes.plot(steps, _smoothed(values, len(values) // 20), color=COLOURS[0])
     else:
         axes.plot(steps, values, "o-", color=COLOURS[0])
+    axes.locator_params(axis="x", integer=True)
     axes.set(title=_words(name + lost, 26), xlabel="Step")
     return _line_in_words(name + lost, steps, values[None])
 

@@ -332,8 +332,7 @@ def _library_documents(library, results):
     public = _public_names({name: kind for name, (kind, _) in found.items()}, {r[0]: r[2] for r in results},
                            {r[0]: r[3] for r in results})
     named, seen = {}, set()
-    # of two objects with one docstring, a class before the method that returns one
-    for full in sorted(found, key=lambda f: (not is_public(public[f]), found[f][0] != "class", name_rank(public[f]))):
+    for full in sorted(found, key=lambda f: _choice(public[f], found[f][0])):
         kind, doc = found[full]
         paragraphs = [doc.summary, *doc.description, *doc.details]
         text = str(paragraphs)
@@ -347,6 +346,12 @@ def _library_documents(library, results):
         links = (_resolve(name, full, document.name, library, lookup) for full, name in document.see_also)
         document.see_also = sorted({l for l in links if l and l != document.name})
     return list(named.values())
+
+
+def _choice(name, kind):
+    """Orders objects that share a docstring: the most public and shortest name, but a class before what returns it."""
+    hidden, dots, length, _ = name_rank(name)
+    return hidden, dots - (kind == "class"), kind == "method", length, name
 
 
 def _resolve(name, full, public, library, lookup):

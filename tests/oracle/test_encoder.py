@@ -48,6 +48,7 @@ def ancestor():
 
 
 def test_encoding_with_a_published_model(ancestor, texts):
+    texts = texts[:12] + texts[-2:]
     ours = SentenceEncoder.from_pretrained(ancestor, device="cpu")
     theirs = SentenceTransformer(str(ancestor), device="cpu")
     assert (ours.pooling, ours.max_length) == ("mean", theirs.max_seq_length)

@@ -1,0 +1,565 @@
+"""The loop: repeatable, resumable, interruptible; its schedule, its batches, its errors."""
+
+import math
+import os
+import random
+import signal
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from course_lib import functional, training
+from course_lib.encoder import SentenceEncoder
+from course_lib.objectives import MaskedLanguageModel, SimCSE
+from course_lib.training import Batches, TrainingConfig, choose_precision, schedule, train
+
+CONFIG = TrainingConfig(steps=8, batch_size=4, learning_rate=1e-3, accumulate=2, evaluate_every=2, checkpoint_every=3,
+                        precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def sentences(docs):
+    return docs.train.sentences[:100]
+
+
+@pytest.fixture(scope="module")
+def fresh(shallow):
+    """A function that gives an objective around the same untrained one-layer encoder."""
+
+    def make(kind=SimCSE, **options):
+        torch.manual_seed(1)
+        return kind(shallow(max_length=16), **options)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def spread(sentences):
+    """How far apart an encoder puts 8 sentences, for evaluation during training: a number that training changes."""
+    return lambda encoder: {"spread": -float(functional.uniformity(torch.tensor(encoder.encode(sentences[:8]))))}
+
+
+def run(objective, texts, config=CONFIG, **options):
+    return train(objective, texts, config, progress=False, **options)
+
+
+def weights(objective):
+    return {k: v.detach().clone() for k, v in objective.named_parameters()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def curve(record):
+    """All of a record's steps that does not depend on the clock."""
+    return [(s["step"], s["loss"], s["gradient_norm"], s["learning_rate"], s["tokens"], s["texts"]) for s in record.steps]
+
+
+def scores(record):
+    return [(e["step"], e["spread"]) for e in record.evaluations]
+
+
+# --------------------------------------------------------------------------- repeatable
+
+
+@pytest.mark.parametrize("kind", [SimCSE, MaskedLanguageModel])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_same_seed_gives_the_same_curve_bit_for_bit(fresh, sentences, kind, precision):
+    config = replace(CONFIG, steps=3, precision=precision)
+    objectives = [fresh(kind) for _ in range(3)]
+    torch.manual_seed(4)  # whatever was drawn before must not matter
+    one = run(objectives[0], sentences, config)
+    again, other = run(objectives[1], sentences, config), run(objectives[2], sentences, replace(config, seed=1))
+    assert curve(one) == curve(again) and same(weights(objectives[0]), weights(objectives[1]))
+    assert one.losses != other.losses
+    assert one.precision == precision and all(math.isfinite(x) for x in one.losses)
+    assert all(p.dtype == torch.float32 for p in objectives[0].parameters())
+
+
+def test_training_lowers_the_loss(fresh, sentences):
+    """With dropout alone between two views the task is soon solved; the masked words take longer."""
+    record = run(fresh(), sentences, replace(CONFIG, steps=40, accumulate=1, batch_size=16))
+    assert sum(record.losses[-8:]) < 0.6 * sum(record.losses[:8])
+
+
+def test_training_leaves_the_generators_of_the_caller_alone(fresh, sentences, spread):
+    objective = fresh()
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    run(objective, sentences, replace(CONFIG, steps=2), evaluate=spread)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1]) and random.getstate() == before[2]
+
+
+def test_precisions_can_follow_one_another_in_one_process(fresh, sentences):
+    config = replace(CONFIG, steps=2)
+    fp32 = run(fresh(), sentences, config)
+    bf16 = run(fresh(), sentences, replace(config, precision="bf16"))
+    assert bf16.losses != fp32.losses and bf16.losses == pytest.approx(fp32.losses, abs=0.05)
+    assert run(fresh(), sentences, replace(config, precision="auto")).precision in ("fp32", "bf16")
+    with pytest.raises(ValueError, match="'fp16', which needs a GPU"):
+        run(fresh(), sentences, replace(config, precision="fp16"))
+
+
+def test_training_is_silent_without_progress_and_shows_a_bar_with_it(fresh, sentences, capfd):
+    config = replace(CONFIG, steps=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(fresh(), sentences, config)
+        assert capfd.readouterr() == ("", "")
+        train(fresh(), sentences, config)
+    shown = capfd.readouterr()
+    assert "Training" in shown.err and "loss=" in shown.err and shown.out == ""
+
+
+def test_a_record_tells_what_happened(fresh, sentences, spread):
+    record = run(fresh(), sentences, replace(CONFIG, steps=3), evaluate=spread)
+    assert record.outcome == "finished" and record.device == "cpu" and record.texts == 100
+    assert record.config["batch_size"] == 4 and record.objective["name"] == "SimCSE"
+    assert [s["step"] for s in record.steps] == [1, 2, 3] and [s["texts"] for s in record.steps] == [8, 8, 8]
+    seconds = [s["seconds"] for s in record.steps]
+    assert 0 < seconds[0] < seconds[1] < seconds[2] == record.seconds
+    assert record.texts_per_second == pytest.approx(24 / record.seconds)
+    assert record.tokens_per_second == pytest.approx(sum(s["tokens"] for s in record.steps) / record.seconds)
+    assert record.peak_memory > 10**8
+    assert [e["step"] for e in record.evaluations] == [2, 3]  # every two steps, and at the end
+
+
+# --------------------------------------------------------------------------- stopped and resumed
+
+
+@pytest.fixture(scope="module")
+def uncut(fresh, sentences, spread):
+    """Runs that were never stopped: {kind of objective: (record, weights)}."""
+    objectives = {kind: fresh(kind) for kind in (SimCSE, MaskedLanguageModel)}
+    return {kind: (run(o, sentences, evaluate=spread), weights(o)) for kind, o in objectives.items()}
+
+
+def assert_never_stopped(resumed, objective, uncut):
+    record, final = uncut[type(objective)]
+    assert curve(resumed) == curve(record) and scores(resumed) == scores(record)
+    assert same(weights(objective), final)
+
+
+def stops(objective, call, error):
+    """Let the objective raise at its n-th batch; a step takes two."""
+    calls, collate = [], objective.collate
+
+    def wrapped(texts, generator):
+        calls.append(1)
+        if len(calls) == call:
+            raise error
+        return collate(texts, generator)
+
+    objective.collate = wrapped
+    return objective
+
+
+@pytest.mark.parametrize("kind", [SimCSE, MaskedLanguageModel])
+@pytest.mark.parametrize("call", [1, 6, 11, 16])
+def test_stopped_and_resumed_is_never_stopped(uncut, fresh, sentences, spread, tmp_path, kind, call):
+    """Ctrl-C at the first step, within a step, between steps and in the last one."""
+    record = run(stops(fresh(kind), call, KeyboardInterrupt), sentences, output=tmp_path, evaluate=spread)
+    assert record.outcome == "interrupted" and len(record.steps) == (call - 1) // 2
+    objective = fresh(kind)
+    resumed = run(objective, sentences, output=tmp_path, resume=True, evaluate=spread)
+    assert_never_stopped(resumed, objective, uncut)
+    assert not (tmp_path / training.CHECKPOINT).exists()  # finished: nothing left to resume
+    saved = SentenceEncoder.from_pretrained(tmp_path, device="cpu")
+    assert np.array_equal(saved.encode(sentences[:8]), objective.encoder.encode(sentences[:8]))
+
+
+@pytest.mark.parametrize("kind", [SimCSE, MaskedLanguageModel])
+@pytest.mark.parametrize("call, kept", [(3, 0), (15, 6)])
+def test_killed_and_resumed_is_never_stopped(uncut, fresh, sentences, spread, tmp_path, kind, call, kept):
+    """Without a chance to clean up, the last periodic checkpoint is what there is, and all of it is used."""
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(stops(fresh(kind), call, RuntimeError("power cut")), sentences, output=tmp_path, evaluate=spread)
+    objective = stops(fresh(kind), 17 - 2 * kept, AssertionError("a batch too many"))
+    resumed = run(objective, sentences, output=tmp_path, resume=True, evaluate=spread)
+    assert_never_stopped(resumed, objective, uncut)
+
+
+@pytest.mark.parametrize("at", [1, 4])
+def test_stopped_while_evaluating(uncut, fresh, sentences, spread, tmp_path, at):
+    """The evaluation that was cut short, in the run or at its end, is made up for."""
+    calls = []
+
+    def evaluate(encoder):
+        calls.append(1)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return spread(encoder)
+
+    assert run(fresh(), sentences, output=tmp_path, evaluate=evaluate).outcome == "interrupted"
+    objective = fresh()
+    resumed = run(objective, sentences, output=tmp_path, resume=True, evaluate=spread)
+    assert_never_stopped(resumed, objective, uncut)
+
+
+def test_the_interrupted_objective_itself_can_go_on(uncut, fresh, sentences, spread, tmp_path):
+    """As in a notebook: the same object, which holds half a step's gradients and the best weights so far."""
+    objective = fresh()
+    run(stops(objective, 12, KeyboardInterrupt), sentences, output=tmp_path, evaluate=spread)
+    assert all(p.grad is None for p in objective.parameters())
+    resumed = run(objective, sentences, output=tmp_path, resume=True, evaluate=spread)
+    assert_never_stopped(resumed, objective, uncut)
+
+
+def test_ctrl_c_within_an_optimiser_step_waits_for_its_end(uncut, fresh, sentences, spread, tmp_path, monkeypatch, capsys):
+    """A real signal between the change of the weights and the record of the step."""
+    calls, step = [], torch.optim.AdamW.step
+
+    def pressed(self, *args, **kwargs):
+        calls.append(1)
+        done = step(self, *args, **kwargs)
+        if len(calls) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", pressed)
+        handler = signal.getsignal(signal.SIGINT)
+        stopped = run(fresh(), sentences, output=tmp_path)
+    assert stopped.outcome == "interrupted" and len(stopped.steps) == 5
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert "Stopped after 5 of 8 steps; the encoder has its latest weights; resume=True goes on" in capsys.readouterr().out
+    objective = fresh()
+    resumed = run(objective, sentences, output=tmp_path, resume=True, evaluate=spread)
+    record, final = uncut[SimCSE]
+    assert curve(resumed) == curve(record) and same(weights(objective), final)
+
+
+def test_resume_without_a_checkpoint_starts(fresh, sentences, tmp_path):
+    assert len(run(fresh(), sentences, replace(CONFIG, steps=2), output=tmp_path, resume=True).steps) == 2
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"learning_rate": 2e-3}, "learning_rate was 0.001 and is 0.002"), ({"seed": 3}, "seed was 0 and is 3"),
+    ({"precision": "bf16"}, "precision was 'fp32' and is 'bf16'"), ({"steps": 9}, "steps was 8 and is 9"),
+])
+def test_a_checkpoint_of_other_settings_is_refused(fresh, sentences, tmp_path, change, message):
+    run(stops(fresh(), 3, KeyboardInterrupt), sentences, output=tmp_path)
+    before = (tmp_path / training.CHECKPOINT).read_bytes()
+    with pytest.raises(ValueError, match=f"of another run: {message}. Train with the old settings, or pass resume=False"):
+        run(fresh(), sentences, replace(CONFIG, **change), output=tmp_path, resume=True)
+    assert (tmp_path / training.CHECKPOINT).read_bytes() == before
+
+
+def test_a_checkpoint_of_another_objective_or_other_texts_is_refused(fresh, shallow, sentences, tmp_path):
+    run(stops(fresh(), 3, KeyboardInterrupt), sentences, output=tmp_path)
+    for objective, texts, message in (
+        (fresh(temperature=0.1), sentences, "temperature was 0.05 and is 0.1"),
+        (fresh(MaskedLanguageModel), sentences, "name was 'SimCSE' and is 'MaskedLanguageModel'"),
+        (fresh(), sentences[:90], "texts was 100 and is 90"),
+        (fresh(), [*sentences[1:], "another"], "the texts, or how they are cut into tokens, are others"),
+        (SimCSE(shallow(2, max_length=16)), sentences, "the model has other layers or sizes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(objective, texts, output=tmp_path, resume=True)
+
+
+def test_asking_for_the_precision_that_auto_chose_is_no_change(fresh, sentences, tmp_path):
+    stopped = run(stops(fresh(), 3, KeyboardInterrupt), sentences, replace(CONFIG, precision="auto"), output=tmp_path)
+    config = replace(CONFIG, precision=stopped.precision)
+    assert run(fresh(), sentences, config, output=tmp_path, resume=True).outcome == "finished"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9999])
+def test_a_truncated_checkpoint_is_named(fresh, sentences, tmp_path, share):
+    run(stops(fresh(), 3, KeyboardInterrupt), sentences, output=tmp_path)
+    path = tmp_path / training.CHECKPOINT
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(ValueError, match="checkpoint.safetensors is damaged .*delete it to start again"):
+        run(fresh(), sentences, output=tmp_path, resume=True)
+
+
+def test_another_file_in_the_checkpoint_s_place_is_named(fresh, sentences, tmp_path):
+    fresh().encoder.save(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / training.CHECKPOINT)
+    with pytest.raises(ValueError, match="is damaged"):
+        run(fresh(), sentences, output=tmp_path, resume=True)
+
+
+# --------------------------------------------------------------------------- the best weights
+
+
+def scripted(values, seen):
+    """An evaluation whose scores are known; it notes the weights that it saw."""
+    values = iter(values)
+
+    def evaluate(encoder):
+        assert not encoder.training
+        seen.append({k: v.clone() for k, v in encoder.state_dict().items()})
+        return {"score": next(values), "other": 1.0}
+
+    return evaluate
+
+
+@pytest.mark.parametrize("keep_best, expected", [(True, 1), (False, 3)])
+def test_keep_best(fresh, sentences, keep_best, expected):
+    objective, seen = fresh(), []
+    run(objective, sentences, replace(CONFIG, keep_best=keep_best), evaluate=scripted([1, 3, 2, math.nan], seen))
+    assert same(objective.encoder.state_dict(), seen[expected])
+    assert not same(seen[1], seen[3]) and not objective.training
+
+
+def test_ctrl_c_keeps_the_best_so_far(fresh, sentences, tmp_path, capsys):
+    objective, seen = fresh(), []
+    record = run(stops(objective, 11, KeyboardInterrupt), sentences, output=tmp_path, evaluate=scripted([0.5, 0.25], seen))
+    assert record.outcome == "interrupted" and len(record.steps) == 5
+    assert same(objective.encoder.state_dict(), seen[0])
+    assert "Stopped after 5 of 8 steps; the encoder has the weights that scored 0.5" in capsys.readouterr().out
+    saved = SentenceEncoder.from_pretrained(tmp_path, device="cpu")
+    assert np.array_equal(saved.encode(sentences[:4]), objective.encoder.encode(sentences[:4]))
+
+
+def test_the_best_survives_a_stop(fresh, sentences, tmp_path):
+    """Scored before the stop, kept after it."""
+    config, seen = replace(CONFIG, keep_best=True), []
+    run(stops(fresh(), 11, KeyboardInterrupt), sentences, config, output=tmp_path, evaluate=scripted([9, 1], seen))
+    objective = fresh()
+    record = run(objective, sentences, config, output=tmp_path, resume=True, evaluate=scripted([2, 3], seen))
+    assert [e["score"] for e in record.evaluations] == [9, 1, 2, 3]
+    assert same(objective.encoder.state_dict(), seen[0])
+
+
+# --------------------------------------------------------------------------- one step
+
+
+class Plain(SimCSE):
+    """SimCSE stepped by plain gradient descent, so that a step is the gradient itself."""
+
+    def make_optimizer(self, config):
+        layer = list(self.encoder.transformer.encoder.layer.parameters())
+        rest = list(self.encoder.transformer.embeddings.parameters())
+        return torch.optim.SGD([{"params": layer}, {"params": rest, "rate": 0.5}], lr=config.learning_rate)
+
+
+def moved(before, after):
+    return {k: before[k] - after[k] for k in before}
+
+
+def test_a_step_is_the_mean_gradient_of_its_batches(fresh, sentences):
+    config = TrainingConfig(steps=1, batch_size=4, accumulate=3, learning_rate=0.1, warmup=0, schedule="constant",
+                            max_gradient_norm=1e9, precision="fp32")
+    objective, reference = (without_dropout(fresh(Plain)) for _ in range(2))
+    before = weights(objective)
+    record = run(objective, sentences, config)
+    batches = Batches([len(e) for e in reference.prepare(sentences)], config, 2).of_step(0)
+    losses = [reference.train()(reference.collate([sentences[i] for i in b], None)) for b in batches]
+    (sum(losses) / 3).backward()
+    assert len(batches) == 3 and record.losses[0] == pytest.approx(float(sum(losses).detach()) / 3, abs=1e-5)
+    step = moved(before, weights(objective))
+    for name, parameter in reference.named_parameters():
+        rate = 0.1 * (0.5 if ".embeddings." in name else 1)  # a group may ask for a rate of its own
+        torch.testing.assert_close(step[name], rate * parameter.grad, atol=1e-6, rtol=1e-3)
+    norm = math.sqrt(sum(float(p.grad.pow(2).sum()) for p in reference.parameters()))
+    assert record.steps[0]["gradient_norm"] == pytest.approx(norm, rel=1e-4)
+
+
+def without_dropout(objective):
+    for module in objective.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return objective
+
+
+def test_gradients_are_clipped_to_a_total_length(fresh, sentences):
+    config = TrainingConfig(steps=1, batch_size=8, learning_rate=1.0, warmup=0, schedule="constant", precision="fp32",
+                            max_gradient_norm=0.01)
+    objective = fresh(Plain)
+    before = weights(objective)
+    record = run(objective, sentences, config)
+    assert record.steps[0]["gradient_norm"] > 0.02  # before clipping
+    step = moved(before, weights(objective))
+    length = math.sqrt(sum(float(v.double().pow(2).sum()) / (0.25 if ".embeddings." in k else 1) for k, v in step.items()))
+    assert length == pytest.approx(0.01, rel=1e-3)
+
+
+def test_weight_decay_spares_biases_and_norms(fresh, sentences):
+    config = TrainingConfig(learning_rate=0.1, weight_decay=0.5)
+    objective = fresh(MaskedLanguageModel)
+    optimizer = training.make_optimizer(objective, config)
+    decayed = {id(p) for g in optimizer.param_groups if g["weight_decay"] == 0.5 for p in g["params"]}
+    spared = {id(p) for g in optimizer.param_groups if g["weight_decay"] == 0 for p in g["params"]}
+    for name, parameter in objective.named_parameters():
+        small = name.endswith("bias") or "LayerNorm" in name or ".norm." in name
+        assert (id(parameter) in spared) == small and (id(parameter) in decayed) != small
+    assert len(decayed) + len(spared) == len(list(objective.parameters()))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_it_spoils_the_weights(fresh, sentences):
+    objective = fresh()
+    objective.temperature = math.nan
+    before = weights(objective)
+    with pytest.raises(FloatingPointError, match="the loss of step 1 is nan; lower learning_rate"):
+        run(objective, sentences)
+    assert same(weights(objective), before)
+
+
+def test_texts_are_tokenised_once(fresh, sentences, monkeypatch):
+    objective, calls = fresh(), []
+    kind = type(objective.encoder.tokenizer)
+    real = kind.__call__
+    monkeypatch.setattr(kind, "__call__", lambda self, texts, **k: calls.append(len(texts)) or real(self, texts, **k))
+    run(objective, sentences, replace(CONFIG, steps=None, epochs=3))
+    assert calls == [100]
+
+
+# --------------------------------------------------------------------------- schedule
+
+
+def test_the_schedule_rises_and_falls_as_transformers_does():
+    for name, theirs in (("linear", transformers.get_linear_schedule_with_warmup),
+                         ("cosine", transformers.get_cosine_schedule_with_warmup),
+                         ("constant", lambda o, w, _: transformers.get_constant_schedule_with_warmup(o, w))):
+        config = TrainingConfig(schedule=name, warmup=0.1)
+        ours = [schedule(step, 50, config) for step in range(50)]
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        reference = theirs(optimizer, 5, 50).lr_lambdas[0]
+        assert ours[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])  # theirs wastes the first step: 0, 0.2 …
+        assert ours[5:] == pytest.approx([reference(step) for step in range(5, 50)])
+    assert [schedule(s, 4, TrainingConfig(warmup=0)) for s in range(4)] == [1, 0.75, 0.5, 0.25]
+    assert [schedule(s, 4, TrainingConfig(warmup=1)) for s in range(4)] == [0.25, 0.5, 0.75, 1]
+
+
+def test_the_learning_rate_of_a_run_follows_the_schedule(fresh, sentences):
+    record = run(fresh(), sentences, replace(CONFIG, warmup=0.5))
+    assert [s["learning_rate"] for s in record.steps] == pytest.approx(
+        [0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
+
+
+# --------------------------------------------------------------------------- batches
+
+
+@pytest.fixture(scope="module")
+def lengths(docs, base_encoder_folder):
+    encoder = SentenceEncoder.from_pretrained(base_encoder_folder, max_length=64, device="cpu")
+    return [len(r) for r in encoder.token_ids(docs.train.sentences[:5000])]
+
+
+def padding(batches, lengths):
+    """The share of a batch's cells that is padding."""
+    used = sum(lengths[i] for b in batches for i in b)
+    return 1 - used / sum(len(b) * max(lengths[i] for i in b) for b in batches)
+
+
+def test_batches_of_like_lengths_waste_little(lengths):
+    config = TrainingConfig(batch_size=64)
+    batches = Batches(lengths, config)
+    ours = [b for step in range(batches.a_pass) for b in batches.of_step(step)]
+    order = torch.randperm(5000, generator=torch.Generator().manual_seed(0)).tolist()
+    shuffled = [order[i : i + 64] for i in range(0, 5000, 64)]
+    assert padding(ours, lengths) < 0.05 < 0.4 < padding(shuffled, lengths)
+
+
+def test_the_batches_of_a_pass_come_in_no_order_of_length(lengths):
+    batches = Batches(lengths, TrainingConfig(batch_size=64))
+    means = torch.tensor([float(np.mean([lengths[i] for i in batches.of_step(s)[0]])) for s in range(batches.a_pass)])
+    assert abs(torch.corrcoef(torch.stack([means, torch.arange(len(means)).float()]))[0, 1]) < 0.4
+
+
+@pytest.mark.parametrize("size, accumulate, processes", [(64, 1, 1), (7, 3, 2), (100, 2, 4)])
+def test_a_pass_shows_no_text_twice_and_misses_few(lengths, size, accumulate, processes):
+    batches = Batches(lengths, TrainingConfig(batch_size=size, accumulate=accumulate, epochs=2), 2, processes)
+    assert batches.steps == 2 * batches.a_pass
+    passes = []
+    for number in range(2):
+        steps = range(number * batches.a_pass, (number + 1) * batches.a_pass)
+        seen = [i for s in steps for p in range(processes) for b in batches.of_step(s, p) for i in b]
+        assert len(set(seen)) == len(seen) > 5000 - size * accumulate * processes - 2 * size
+        passes.append(seen)
+    assert passes[0] != passes[1]
+
+
+def test_processes_share_a_step_without_overlap(lengths):
+    whole = Batches(lengths, TrainingConfig(batch_size=16, accumulate=4))
+    shared = Batches(lengths, TrainingConfig(batch_size=16, accumulate=2), processes=2)
+    for step in (0, 3, whole.a_pass + 1):
+        first, second = shared.of_step(step, 0), shared.of_step(step, 1)
+        assert len(first) == len(second) == 2
+        assert not {i for b in first for i in b} & {i for b in second for i in b}
+        assert sorted(first + second) == sorted(whole.of_step(step))
+
+
+def test_any_step_is_found_without_those_before_it(lengths):
+    config = TrainingConfig(batch_size=64)
+    one, other = Batches(lengths, config), Batches(lengths, config)
+    later = 3 * one.a_pass + 5
+    in_turn = [one.of_step(s) for s in range(later + 1)]
+    assert other.of_step(later) == in_turn[later] and other.of_step(0) == in_turn[0]
+
+
+def test_a_batch_that_is_too_small_is_left_out():
+    batches = Batches([5, 6, 7, 8, 9], TrainingConfig(batch_size=2), smallest_batch=2)
+    assert sorted(len(batches.of_step(s)[0]) for s in range(batches.a_pass)) == [2, 2]
+    few = Batches([5, 6], TrainingConfig(batch_size=4, accumulate=3))  # too few for one step: seen again
+    assert few.a_pass == 1 and [sorted(b) for b in few.of_step(0)] == [[0, 1]] * 3
+
+
+# --------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize("texts, error, message", [
+    ([], ValueError, "`texts` is empty; there is nothing to train on"), ("a text", TypeError, "`texts` is a str; pass a list"),
+    (None, TypeError, "`texts` is a NoneType"), (["alone"], ValueError, "the number of texts is 1; SimCSE compares .* at least 2"),
+    (["a", None, "b"], TypeError, r"`texts`\[1\] is None"),
+])
+def test_texts_that_cannot_be_trained_on(fresh, texts, error, message):
+    with pytest.raises(error, match=message):
+        run(fresh(), texts)
+
+
+def test_a_batch_of_one_where_negatives_are_needed(fresh, sentences):
+    with pytest.raises(ValueError, match="batch_size is 1; SimCSE compares each text with the others in its batch"):
+        run(fresh(), sentences, replace(CONFIG, batch_size=1))
+    assert len(run(fresh(MaskedLanguageModel), ["one sentence"], replace(CONFIG, batch_size=1, steps=2)).steps) == 2
+
+
+def test_two_texts_and_an_empty_one_are_enough(fresh):
+    assert all(math.isfinite(x) for x in run(fresh(), ["", "array"], replace(CONFIG, steps=2)).losses)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"resume": True}, "resume=True needs output"), ({"config": replace(CONFIG, keep_best=True)}, "keep_best=True needs evaluate"),
+    ({"evaluate": lambda encoder: 0.5}, r"evaluate returned 0.5; it must return \{name: number\}"),
+    ({"evaluate": lambda encoder: {}}, r"evaluate returned \{\}"),
+])
+def test_options_that_do_not_fit(fresh, sentences, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        run(fresh(), sentences, **options)
+
+
+def test_a_file_as_output(fresh, sentences, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file' is a file; name a folder"):
+        run(fresh(), sentences, output=tmp_path / "file")
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"batch_size": 0}, "batch_size is 0; it must be above 0"), ({"learning_rate": -1}, "learning_rate is -1"),
+    ({"accumulate": 0}, "accumulate is 0"), ({"epochs": 0}, "epochs is 0"), ({"max_gradient_norm": 0}, "max_gradient_norm is 0"),
+    ({"steps": 0}, "steps is 0; it must be at least 1"), ({"warmup": 10}, "warmup is 10; it is a share"),
+    ({"weight_decay": -0.1}, "weight_decay is -0.1; it must be at least 0"), ({"evaluate_every": -1}, "evaluate_every is -1"),
+    ({"schedule": "step"}, "schedule is 'step'; choose one of linear, cosine, constant"),
+    ({"precision": "float16"}, "precision is 'float16'; choose one of auto, fp32, bf16, fp16"),
+])
+def test_settings_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**options)
+
+
+def test_the_precision_of_a_device(monkeypatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    for supported, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported, raising=False)
+        assert choose_precision("auto", cpu) == expected
+    for capability, expected in (((9, 0), "bf16"), ((7, 5), "fp16")):  # an H100, a T4
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        assert choose_precision("auto", cuda) == expected
+    assert choose_precision("fp32", cuda) == "fp32" and choose_precision("auto", torch.device("mps")) == "fp32"

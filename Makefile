@@ -41,7 +41,7 @@ lab: .venv/ready  ## open the notebooks in JupyterLab
 notebooks: .venv/ready  ## run every notebook again, in place, in the cpu profile
 	COURSE_PROFILE=cpu $(BIN)/python -m course_lib.notebook.build
 
-base-encoder: .venv/ready  ## train data/base-encoder again; hours
+base-encoder: .venv/ready  ## train data/base-encoder again; half an hour
 	$(BIN)/python -m course_lib.base_encoder
 
 bench: .venv/ready  ## measure training and encoding against sentence-transformers

@@ -13,7 +13,7 @@ from rich.table import Table
 
 app = typer.Typer(help="Learn text embeddings without labels.", no_args_is_help=True, add_completion=False,
                   pretty_exceptions_enable=False)
-console = Console(width=min(120, shutil.get_terminal_size((100, 24)).columns), highlight=False)
+console = Console(width=max(106, min(120, shutil.get_terminal_size().columns)), highlight=False)  # the table needs 106
 ProfileOption = Annotated[str | None, typer.Option(help="smoke, cpu, gpu or full; by default what the machine suggests.")]
 
 

@@ -77,7 +77,7 @@ def _base_encoder():
     if path.is_file() and path.stat().st_size > 10**7:
         return Check("Base encoder", "ok", f"{path.stat().st_size / 1e6:.0f} MB")
     return Check("Base encoder", "problem", "data/base-encoder/model.safetensors is absent or cut short",
-                 "Clone the course again, or build it (about an hour): make base-encoder")
+                 "Clone the course again, or build it (half an hour): make base-encoder")
 
 
 def _texts():

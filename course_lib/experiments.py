@@ -99,6 +99,9 @@ def _train(record, folder, profile, resume, progress):
     config = training_config(record.method, profile, record.seed)
     config.checkpoint_every = max(1, config.steps // 5)
     done = train(objective, training_texts(record.method), config, output=folder / "encoder", resume=resume, progress=progress)
+    # trained on texts that are cut short to save time, but judged, like the base encoder, on whole ones
+    objective.encoder.max_length = load_encoder("base", profile).max_length
+    objective.encoder.save(folder / "encoder")
     record.training = asdict(done)
     for step in record.training["steps"]:
         step |= {k: round(step[k], 6) for k in ("loss", "gradient_norm", "learning_rate", "seconds")}

@@ -26,14 +26,15 @@ def random_mask(generator, rows=5, length=7):
 def test_attention_is_torch_s(generator):
     q, k, v = torch.randn(3, 2, 4, 7, 8, generator=generator)  # (B, heads, T, d) each
     mask = random_mask(generator, rows=2)[:, None, :]
-    ours = functional.attention(q, k, v, mask)
-    assert torch.allclose(ours, F.scaled_dot_product_attention(q, k, v, attn_mask=mask.bool()[:, :, None, :]), atol=1e-6)
+    theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.bool()[:, :, None, :])
+    assert torch.allclose(functional.attention(q, k, v, mask), theirs, atol=1e-6)
     assert torch.allclose(functional.attention(q, k, v), F.scaled_dot_product_attention(q, k, v), atol=1e-6)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_pooling_is_that_of_the_row_without_its_padding(generator, side):
-    hidden, mask = torch.randn(5, 7, 3, generator=generator) - 10, random_mask(generator)  # all negative: 0 would win a max
+    hidden = torch.randn(5, 7, 3, generator=generator) - 10  # all negative: a padding of zeros would win the maximum
+    mask = random_mask(generator)
     mask = mask.flip(1) if side == "left" else mask
     for row in range(5):
         tokens = hidden[row][mask[row].bool()]

@@ -175,8 +175,8 @@ def test_whole_words_of_a_byte_level_tokenizer(docs):
 def test_a_tokenizer_that_marks_no_words_cannot_hide_whole_ones():
     tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "[MASK]": 2, "array": 3}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", mask_token="[MASK]")
-    config = transformers.BertConfig(vocab_size=4, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", mask_token="[MASK]")
+    config = transformers.BertConfig(vocab_size=4, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
     encoder = SentenceEncoder(transformers.AutoModel.from_config(config), tokenizer)
     with pytest.raises(ValueError, match="whole_word=True needs a tokenizer that marks where words begin"):
         MaskedLanguageModel(encoder, whole_word=True)

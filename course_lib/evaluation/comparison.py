@@ -161,14 +161,18 @@ def _heading(titles):
 
 def as_rich_table(records):
     """The comparison as a rich Table for a terminal; intervals stand under their values, so that it fits 100 columns."""
+    from rich import box
     from rich.table import Table
 
     titles = task_titles(records)
-    shown = Table(title=f"Held-out results, {records[0].profile} profile (95 % intervals)", show_lines=True)
+    shown = Table(title=f"Held-out results, {records[0].profile} profile (95 % intervals)", box=box.SIMPLE_HEAD,
+                  padding=(0, 1, 1, 0), collapse_padding=True)
     for i, heading in enumerate(_heading(titles)):
-        shown.add_column(heading, justify="right" if i else "left", overflow="fold")
+        words = heading.replace(", ", "\n").replace("Summary → ", "Summary →\n").replace("Across ", "Across\n")
+        shown.add_column(words.replace("/s", "\n/s").replace("Training ", "Training\n"), justify="right" if i else "left",
+                         no_wrap=i > 0, min_width=0 if i else 16)
     for row in table(records):
-        shown.add_row(*(c.replace(" [", "\n[") for c in _cells(row, titles)))
+        shown.add_row(*(c.replace(" [0", "\n").replace(", 0", "–").rstrip("]") for c in _cells(row, titles)))
     return shown
 
 

@@ -22,7 +22,8 @@ def build(path, seconds_a_cell=1800):
     """Execute one notebook in place on a fresh kernel; return the seconds it took. An error in a cell is raised."""
     notebook = nbformat.read(path, as_version=4)
     began = time.perf_counter()
-    NotebookClient(notebook, timeout=seconds_a_cell, kernel_name="python3", resources={"metadata": {"path": path.parent}}).execute()
+    NotebookClient(notebook, timeout=seconds_a_cell, kernel_name="python3", coalesce_streams=True,
+                   resources={"metadata": {"path": path.parent}}).execute()
     taken = time.perf_counter() - began
     clean(notebook)
     write_atomically(path, nbformat.writes(notebook) + "\n")

@@ -139,8 +139,8 @@ class PythonDocs:
 
     @cached_property
     def search_texts(self):
-        """{name: opening} of every public document: what a search shows, its first sentences up to about 30 words."""
-        return {d.name: " ".join(d.text.split()[:30]) for d in self.documents if is_public(d.name)}
+        """{name: opening} of every public document: what a search shows, its first 16 words, so that all can be encoded in a minute or two."""
+        return {d.name: " ".join(d.text.split()[:16]) for d in self.documents if is_public(d.name)}
 
     # ------------------------------------------------------------------ splits
 

@@ -72,7 +72,8 @@ def test_a_length_beyond_the_tokenizer_s_own(shallow, texts, tmp_path):
     encoder = shallow(1, max_length=300)
     assert encoder.tokenizer.model_max_length < 300
     encoder.save(tmp_path)
-    np.testing.assert_allclose(SentenceTransformer(str(tmp_path), device="cpu").encode(texts), encoder.encode(texts), atol=1e-5)
+    theirs = SentenceTransformer(str(tmp_path), device="cpu")
+    np.testing.assert_allclose(theirs.encode(texts), encoder.encode(texts), atol=1e-5)
 
 
 def test_saving_over_the_library_s_model(shallow, texts, tmp_path):
@@ -83,7 +84,8 @@ def test_saving_over_the_library_s_model(shallow, texts, tmp_path):
     peer.append(Normalize())
     peer.save(str(tmp_path))
     encoder.save(tmp_path)
-    np.testing.assert_allclose(SentenceTransformer(str(tmp_path), device="cpu").encode(texts), encoder.encode(texts), atol=1e-5)
+    theirs = SentenceTransformer(str(tmp_path), device="cpu")
+    np.testing.assert_allclose(theirs.encode(texts), encoder.encode(texts), atol=1e-5)
 
 
 # --------------------------------------------------------------------------- saved there, loaded here
@@ -133,4 +135,5 @@ def test_other_families(family, base_encoder_folder, texts, tmp_path):
     torch.manual_seed(0)
     encoder = SentenceEncoder(transformers.AutoModel.from_config(config), tokenizer).eval()
     encoder.save(tmp_path)
-    np.testing.assert_allclose(SentenceTransformer(str(tmp_path), device="cpu").encode(texts), encoder.encode(texts), atol=1e-5)
+    theirs = SentenceTransformer(str(tmp_path), device="cpu")
+    np.testing.assert_allclose(theirs.encode(texts), encoder.encode(texts), atol=1e-5)

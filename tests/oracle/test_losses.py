@@ -33,11 +33,11 @@ def without_dropout(model):
 
 
 def assert_same_gradients(ours, theirs, least):
-    """Both are {name: parameter}; those of theirs that the loss does not reach (the pooler's) may be absent from ours."""
+    """Both are {name: parameter}; those of theirs that the loss does not reach (the pooler's) may be absent in ours."""
     compared = 0
     for name, parameter in theirs.items():
         if parameter.grad is not None:
-            torch.testing.assert_close(ours[name].grad, parameter.grad, atol=1e-5, rtol=1e-5, msg=lambda m: f"{name}: {m}")
+            torch.testing.assert_close(ours[name].grad, parameter.grad, atol=1e-5, rtol=1e-5, msg=lambda m: name + m)
             compared += 1
     assert compared >= least and float(ours["embeddings.word_embeddings.weight"].grad.norm()) > 1e-3
 
@@ -83,8 +83,8 @@ def compare(simcse, ours, peer, theirs):
     assert float(ours.detach()) == pytest.approx(float(theirs.detach()), abs=1e-5)
     ours.backward()
     theirs.backward()
-    assert_same_gradients(dict(simcse.encoder.transformer.named_parameters()), dict(peer[0].auto_model.named_parameters()),
-                          least=5 + 16 * LAYERS)
+    assert_same_gradients(dict(simcse.encoder.transformer.named_parameters()),
+                          dict(peer[0].auto_model.named_parameters()), least=5 + 16 * LAYERS)
 
 
 @pytest.mark.parametrize("scale", [1, 20, 100])
@@ -92,9 +92,9 @@ def test_info_nce_is_multiple_negatives_ranking(scale):
     """On embeddings alone, with more candidates than anchors: the library's third column, hard negatives."""
     generator = torch.Generator().manual_seed(scale)
     anchors, positives, negatives = torch.randn(3, 9, 12, generator=generator)
-    results = []
+    results, reference = [], MultipleNegativesRankingLoss(None, scale=scale)
     for loss in (lambda a, b, c: functional.info_nce(a, torch.cat([b, c]), 1 / scale),
-                 lambda a, b, c: MultipleNegativesRankingLoss(None, scale=scale).compute_loss_from_embeddings([a, b, c], None)):
+                 lambda *abc: reference.compute_loss_from_embeddings(abc, None)):
         inputs = [x.clone().requires_grad_() for x in (anchors, positives, negatives)]
         value = loss(*inputs)
         value.backward()

@@ -60,12 +60,14 @@ def test_beir_from_a_local_copy(beir):
 
 
 def test_beir_through_datasets(beir, tmp_path, monkeypatch):
-    """The same files as a dataset repository, so that what `load_dataset` gives is read."""
+    """The same set as a dataset repository of mteb's layout, so that what `load_dataset` gives is read."""
     folder = tmp_path / "python-questions"
+    write_rows(folder / "qrels" / "test.jsonl", [{"query-id": q, "corpus-id": d, "score": float(grade)}
+                                                 for q, found in beir.relevant.items() for d, grade in found.items()])
     (folder / "README.md").write_text(
         "---\nconfigs:\n- config_name: corpus\n  data_files:\n  - split: corpus\n    path: corpus.jsonl\n"
         "- config_name: queries\n  data_files:\n  - split: queries\n    path: queries.jsonl\n"
-        "- config_name: default\n  data_files:\n  - split: test\n    path: qrels/test.tsv\n---\n")
+        "- config_name: default\n  data_files:\n  - split: test\n    path: qrels/test.jsonl\n---\n")
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")

@@ -14,7 +14,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
-from cycler import cycler
+from matplotlib import cycler
 from matplotlib.figure import Figure
 
 # Okabe and Ito (2008), told apart by colour-blind readers; without their yellow, which is too pale on white

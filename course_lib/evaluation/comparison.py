@@ -77,13 +77,15 @@ def measure(ranker, tasks, sts=None, queries=None):
     """Results of one system on every task, with each query's value.
 
     ranker: an encoder, or a function (queries, corpus) → {query id: ranked corpus ids}. tasks: RetrievalTasks.
-    sts: (sentences1, sentences2, scores), for encoders only. queries: take only so many of each task.
+    sts: (sentences1, sentences2, scores), for encoders only. queries: take only so many of each task, and four times as
+    many candidates; such results compare with nothing but each other.
     """
     results = {}
     for task in tasks:
         chosen = dict(list(task.queries.items())[:queries])
         relevant = {q: task.relevant[q] for q in chosen}
-        scores = evaluate_retrieval(ranker, chosen, task.corpus, relevant, drop_identical=True)
+        corpus = task.corpus if queries is None else _smaller(task.corpus, relevant, 4 * queries)
+        scores = evaluate_retrieval(ranker, chosen, corpus, relevant, drop_identical=True)
         results[task.name] = {"title": task.title, "metric": task.metric, "value": scores[task.metric],
                               "per_query": _rounded(scores["per_query"][task.metric])}
     if sts is not None and hasattr(ranker, "encode"):
@@ -93,6 +95,14 @@ def measure(ranker, tasks, sts=None, queries=None):
         results[STS] = {"title": "STS-B", "metric": "spearman", "value": value, "scores": scores,
                         "per_query": _rounded(dict(enumerate(similarities.tolist())))}
     return results
+
+
+def _smaller(corpus, relevant, size):
+    """Every relevant text, and the first `size` of the others."""
+    answers = {i for judged in relevant.values() for i in judged}
+    others = [i for i in corpus if i not in answers][:size]
+    kept = {*answers, *others}
+    return {i: text for i, text in corpus.items() if i in kept}
 
 
 def _rounded(values):

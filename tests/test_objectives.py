@@ -37,7 +37,9 @@ def mlm(shallow):
 # --------------------------------------------------------------------------- masked language model
 
 
-def test_an_mlm_batch_hides_ordinary_tokens_and_labels_them(mlm, sentences):
+@pytest.mark.parametrize("whole_word", [False, True])
+def test_an_mlm_batch_hides_ordinary_tokens_and_labels_them(shallow, sentences, whole_word):
+    mlm = MaskedLanguageModel(shallow(), whole_word=whole_word)
     plain, batch = mlm.encoder.tokenize(sentences), mlm.collate(sentences, seeded())
     hidden = batch["labels"] != -100
     assert torch.equal(batch["attention_mask"], plain["attention_mask"])

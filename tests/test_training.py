@@ -72,8 +72,9 @@ def scores(record):
 def test_the_same_seed_gives_the_same_curve_bit_for_bit(fresh, sentences, kind, precision):
     config = replace(CONFIG, steps=3, precision=precision)
     objectives = [fresh(kind) for _ in range(3)]
-    torch.manual_seed(4)  # whatever was drawn before must not matter
+    torch.manual_seed(4)
     one = run(objectives[0], sentences, config)
+    torch.manual_seed(5)  # whatever was drawn before must not matter
     again, other = run(objectives[1], sentences, config), run(objectives[2], sentences, replace(config, seed=1))
     assert curve(one) == curve(again) and same(weights(objectives[0]), weights(objectives[1]))
     assert one.losses != other.losses

@@ -192,7 +192,10 @@ class CachedEncoder:
 
 def _blank(method, profile, seed):
     trained = method in ("mlm", "simcse")
-    configuration = {"profile": asdict(profile)} if method not in ("bm25", "minilm") else {"profile": {"queries": profile.queries}}
+    settings = asdict(profile) if method not in ("bm25", "minilm") else {"queries": profile.queries}
+    if "base_encoder" in settings and Path(profile.base_encoder).is_dir():
+        settings["base_encoder"] = Path(profile.base_encoder).name  # a record tells nobody's folders; the weights are in `data`
+    configuration = {"profile": settings}
     if trained:
         configuration["training"] = asdict(training_config(method, profile, seed))
     data = {"texts": python_docs.fingerprint_of_labels(), "base_encoder": _weights_fingerprint(profile.base_encoder),

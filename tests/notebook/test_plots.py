@@ -1,17 +1,24 @@
 """Figures: each a readable picture whose alt text carries the numbers of its data; bad input is named."""
 
 import html
+import importlib
+import inspect
 import io
+import json
+import pkgutil
 import re
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from course_lib.evaluation.comparison import RunRecord, table
 from course_lib.notebook import plots
+from course_lib.notebook.plots import training
 from course_lib.training import TrainingRecord
 
 SENTENCES = ["Sort the array in place and return None, as list.sort does.", "Return the indices that sort a tensor.",
@@ -104,8 +111,8 @@ def drawn():
     """{function: (Picture, the matplotlib figure behind it, the texts drawn in it)}."""
     kept = {}
     with pytest.MonkeyPatch.context() as patch:
-        show, draw_text = plots.show, Text.draw
-        patch.setattr(plots, "show", lambda figure, alt: figures.append(figure) or show(figure, alt))
+        save, draw_text = Figure.savefig, Text.draw
+        patch.setattr(Figure, "savefig", lambda figure, *a, **k: figures.append(figure) or save(figure, *a, **k))
         patch.setattr(Text, "draw", lambda text, renderer: texts.update({text: None}) or draw_text(text, renderer))
         for name, (draw, _) in FIGURES.items():
             figures, texts = [], {}
@@ -113,19 +120,26 @@ def drawn():
     return kept
 
 
-def test_every_drawing_function_is_tried():
-    own = {n for n, f in vars(plots).items() if callable(f) and getattr(f, "__module__", "") == plots.__name__}
-    others = {"Picture", "style", "show", "comparison_picture"}
-    assert {n for n in own if not n.startswith("_")} - others == {name.split()[0] for name in FIGURES}
+def drawing_functions():
+    """Every public function in the rooms of the figures, found rather than listed, so that none can be forgotten."""
+    rooms = [importlib.import_module(f"{plots.__name__}.{m.name}") for m in pkgutil.iter_modules(plots.__path__)]
+    found = {n: f for room in rooms for n, f in inspect.getmembers(room, inspect.isfunction)
+             if f.__module__ == room.__name__ != plots.picture.__name__ and not n.startswith("_")}
+    return found.keys() - {"comparison_picture"}  # bytes for a file, not a Picture
+
+
+def test_every_drawing_function_is_tried_and_can_be_reached():
+    assert drawing_functions() == {name.split()[0] for name in FIGURES}
+    assert drawing_functions() <= set(plots.__all__) and all(hasattr(plots, name) for name in plots.__all__)
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_picture_is_opaque_small_and_not_blank(drawn, name):
-    picture, _, _ = drawn[name]
-    image = PIL.Image.open(io.BytesIO(picture.data))
+    shown = drawn[name][0]
+    image = PIL.Image.open(io.BytesIO(shown.data))
     assert image.format == "PNG" and "transparency" not in image.info
     assert len(image.getcolors()) > 20 and (np.asarray(image.convert("RGB"))[0] == 255).all()
-    assert 300 < image.width <= 1100 and len(picture.data) < 60_000
+    assert 300 < image.width <= 1100 and len(shown.data) < 60_000
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -213,6 +227,21 @@ def test_nbconvert_keeps_the_alt_text(drawn):
     assert html.escape(picture.alt) in page and "No description has been provided" not in page
 
 
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_image_of_a_notebook_has_an_alt_text_and_every_figure_exists(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    asked = {name for cell in cells for name in re.findall(r"\bplots\.(\w+)", "".join(cell["source"]))}
+    assert all(hasattr(plots, name) for name in asked), asked
+    for output in [o.get("data", {}) for cell in cells for o in cell.get("outputs", [])]:
+        assert "image/png" not in output, "shown without plots.show, which asks for an alt text"
+        for tag in re.findall("<img [^>]*>", "".join(output.get("text/html", ""))):
+            alt = re.search('alt="([^"]*)"', tag)
+            assert alt and len(html.unescape(alt[1])) >= plots.picture.SHORTEST_ALT, tag[:80]
+
+
 # --------------------------------------------------------------------------- what the figures say
 
 
@@ -263,8 +292,8 @@ def test_bands_hold_lowest_and_highest_seed(drawn):
 
 
 def test_smoothing_averages_around_a_point_and_keeps_a_level_line_level():
-    assert np.allclose(plots._smoothed(np.full(10, 2.5), 4), 2.5)
-    assert np.allclose(plots._smoothed(np.array([0.0, 0, 6, 0, 0]), 3), [0, 2, 2, 2, 0])
+    assert np.allclose(training._smoothed(np.full(10, 2.5), 4), 2.5)
+    assert np.allclose(training._smoothed(np.array([0.0, 0, 6, 0, 0]), 3), [0, 2, 2, 2, 0])
 
 
 def test_training_of_a_dict_without_evaluations():

@@ -1,0 +1,20 @@
+"""Figures that explain: one style, readable at half size, each with a text that says what it shows.
+
+Every function that draws returns a Picture, which a notebook shows as the value of a cell. Its alt text, `picture.alt`,
+is computed from the same data as the picture. Text from a corpus is drawn as it is: `$` starts no formula.
+A figure of your own: `with plots.style(): figure, axes = plt.subplots()`, then `plots.show(figure, alt)`.
+"""
+
+import textwrap  # noqa: F401  notebook 03 wraps the titles of its own figures with it
+
+from course_lib.notebook.plots.diagrams import pipeline
+from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style, words
+from course_lib.notebook.plots.results import bootstrap_distribution, comparison_bars, comparison_picture
+from course_lib.notebook.plots.texts import attention_map, cosine_histogram, sentence_map, similarity_heatmap
+from course_lib.notebook.plots.training import alignment_uniformity, curves, training_curves
+
+__all__ = [
+    "COLOURS", "GREY", "LINES", "MARKERS", "STYLE", "Picture", "show", "style", "words",
+    "alignment_uniformity", "attention_map", "bootstrap_distribution", "comparison_bars", "comparison_picture",
+    "cosine_histogram", "curves", "pipeline", "sentence_map", "similarity_heatmap", "training_curves",
+]

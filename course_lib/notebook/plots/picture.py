@@ -1,0 +1,134 @@
+"""What every figure has: one style, a picture with alt text, labels in words, and input that is checked."""
+
+import base64
+import html
+import io
+import textwrap
+from dataclasses import dataclass
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import PIL.Image
+from matplotlib import cycler
+
+# Okabe and Ito (2008), told apart by colour-blind readers; without their yellow, which is too pale on white
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1.5, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 2)))
+GREY = "#595959"
+SHORTEST_ALT = 20  # characters; shorter texts name a figure and do not say what it shows
+
+STYLE = {
+    # opaque, for JupyterLab's dark theme
+    "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white",
+    "figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True,
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 13, "text.parse_math": False,
+    "axes.titlesize": 13, "axes.labelsize": 13, "figure.titlesize": 15, "axes.titlelocation": "left",
+    "xtick.labelsize": 12, "ytick.labelsize": 12, "legend.fontsize": 12, "legend.frameon": False,
+    "lines.linewidth": 2.2, "lines.markersize": 7, "axes.linewidth": 1, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.prop_cycle": cycler(color=COLOURS), "axes.axisbelow": True, "image.cmap": "Blues",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure: `data`, PNG bytes, and `alt`, what it shows in words.
+
+    It goes into a notebook as HTML, because JupyterLab 4 and nbconvert 7 drop the alt text of an image output.
+    """
+
+    data: bytes
+    alt: str
+
+    def _repr_html_(self):
+        source = base64.b64encode(self.data).decode()
+        return f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{source}">'
+
+    def __repr__(self):
+        return self.alt
+
+
+def style():
+    """A context in which figures have the course's style: `with plots.style(): figure, axes = plt.subplots()`."""
+    return matplotlib.rc_context(STYLE)
+
+
+def show(figure, alt):
+    """The figure as a Picture with its alt text; the figure is closed.
+
+    alt: what a reader who does not see the figure should know, with its key numbers.
+    Returns a Picture, shown when it is a cell's last value. Raises ValueError for an alt text under 20 characters.
+    """
+    alt = " ".join(str(alt or "").split())
+    if len(alt) < SHORTEST_ALT:
+        raise ValueError(f"alt is {alt!r}; say in a sentence what the figure shows, with its key numbers")
+    drawn, file = io.BytesIO(), io.BytesIO()
+    with style():
+        figure.savefig(drawn, format="png")
+    plt.close(figure)
+    # 256 colours look the same here and take a third of the bytes, which a committed notebook keeps
+    PIL.Image.open(drawn).convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE).save(file, "png", optimize=True)
+    return Picture(file.getvalue(), alt)
+
+
+def panel_grid(panels):
+    """Rows and columns of so many panels."""
+    columns = 2 if panels == 4 else min(3, panels)
+    return -(-panels // columns), columns
+
+
+# --------------------------------------------------------------------------- words and numbers
+
+
+def words(text, width, lines=None):
+    """A text as a label: wrapped, cut after so many lines; matplotlib would leave one with a first underscore out."""
+    wrapped = textwrap.wrap(" ".join(str(text).split()), width, max_lines=lines, placeholder=" …")
+    label = "\n".join(wrapped)
+    return "\u200a" + label if label.startswith("_") else label
+
+
+def plain(text):
+    return " ".join(str(text).split())
+
+
+def quote(text):
+    return f"“{textwrap.shorten(str(text), 60, placeholder=' …')}”"
+
+
+def short(value):
+    """Three significant digits, never in powers of ten."""
+    digits = 3 if abs(value) < 1 else 2 if abs(value) < 100 else 0
+    return f"{value:.{digits}f}"
+
+
+# --------------------------------------------------------------------------- input
+
+
+def numbers(values, name, ndim=None):
+    """Values as a float array, finite, not empty and of so many dimensions; else a ValueError that names them."""
+    try:
+        values = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is not an array of numbers ({error})") from None
+    if values.size == 0 or (ndim is not None and values.ndim != ndim):
+        raise ValueError(f"{name} has shape {values.shape}; it must have {ndim if ndim is not None else 'some'} "
+                         "dimensions and not be empty")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds {np.count_nonzero(~np.isfinite(values))} values that are NaN or infinite; "
+                         "a training that diverged gives such numbers")
+    return values
+
+
+def mapping(values, name, most=None):
+    if not isinstance(values, dict) or not values:
+        raise ValueError(f"{name} is {values!r:.60}; pass a dict with at least one entry")
+    if most and len(values) > most:
+        raise ValueError(f"{name} holds {len(values)} entries; at most {most} can be told apart in one figure")
+    return values
+
+
+def same_length(labels, matrix, name):
+    if matrix.shape != (len(labels), len(labels)):
+        raise ValueError(f"{name} holds {len(labels)} for a matrix of shape {matrix.shape}; pass one a row and column")
+    return len(labels)

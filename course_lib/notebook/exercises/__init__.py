@@ -1,0 +1,40 @@
+"""Exercises that say which mistake it is: `from course_lib.notebook.exercises import simcse`.
+
+One module a notebook, with `NOTEBOOK`, the notebook's name, and its exercises as variables. A new module is found
+without being listed here.
+"""
+
+import importlib
+import pkgutil
+
+from course_lib.notebook.exercises import answers
+from course_lib.notebook.exercises.kit import DIFFICULTIES, Exercise
+from course_lib.notebook.exercises.showing import Shown, box, inline
+
+
+def all_exercises():
+    """Every Exercise of every module in this package, in the order of the notebooks and of their definition."""
+    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    topics = sorted((m for m in modules if hasattr(m, "NOTEBOOK")), key=lambda m: m.NOTEBOOK)
+    return [e for module in topics for e in vars(module).values() if isinstance(e, Exercise)]
+
+
+def progress():
+    """A table of all exercises, with those marked that are solved on this machine."""
+    solved, remark = answers.load()
+    every = all_exercises()
+    rows = [("✓" if e.name in solved else "·", e.name, e.title, DIFFICULTIES[e.difficulty], f"{e.minutes} min")
+            for e in every]
+    done = sum(e.name in solved for e in every)
+    summary = f"{done} of {len(every)} exercises solved." + (f" Note: {remark}." if remark else "")
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
+    text = [" ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    head = "".join(f'<th style="text-align:left">{h}</th>' for h in ("", "exercise", "", "difficulty", "time"))
+    cells = "".join("<tr>" + "".join(f'<td style="text-align:left">{inline(c)}</td>' for c in row) + "</tr>"
+                    for row in rows)
+    return Shown("\n".join([*text, summary]), box(f"<table><tr>{head}</tr>{cells}</table>{inline(summary)}"))
+
+
+def forget():
+    """Delete the progress file: every exercise counts as unsolved again."""
+    answers.forget()

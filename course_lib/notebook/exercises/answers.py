@@ -1,0 +1,69 @@
+"""The learner's progress: one small file in the course's cache, which they may delete. It is sent nowhere."""
+
+import contextlib
+import json
+
+from course_lib.texts import store
+
+FILE = "exercises.json"
+
+
+def file():
+    """The path of the progress file."""
+    return store.cache_folder() / FILE
+
+
+def load():
+    """What is solved, {exercise name: source of the answer, or None}, and a remark, "" where all is well.
+
+    A file that cannot be understood is renamed, never overwritten.
+    """
+    try:
+        path = file()
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}, ""
+    except OSError as error:
+        return {}, f"your progress file could not be read ({error.strerror})"
+    try:
+        return _solved(json.loads(content)), ""
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, or JSON of another shape
+        return {}, _set_aside(path)
+
+
+def _solved(content):
+    solved = content.get("right") if isinstance(content, dict) else None
+    if not isinstance(solved, dict) or not all(isinstance(v, (str, type(None))) for v in solved.values()):
+        raise ValueError("not a progress file")
+    return solved
+
+
+def _set_aside(path):
+    aside = next(p for n in range(1, 1000) if not (p := path.with_name(f"exercises.unreadable-{n}.json")).exists())
+    try:
+        path.replace(aside)
+    except OSError as error:
+        return f"your progress file {path.name} cannot be read, nor set aside ({error.strerror})"
+    return f"your progress file could not be read; it was set aside as {aside.name}, and a new one begins"
+
+
+def save(name, answer):
+    """Write down that an exercise is solved. Returns a remark, "" where all is well; never raises for a bad disk."""
+    solved, remark = load()
+    if name in solved and (answer is None or solved[name] == answer):
+        return remark
+    content = json.dumps({"right": {**solved, name: answer}}, ensure_ascii=False, indent=1)
+    try:
+        path = file()
+        if remark and path.exists():
+            return remark  # unreadable and in the way: leave it alone
+        store.write_atomically(path, content)
+    except (OSError, UnicodeError) as error:
+        return f"your progress could not be written down ({error}); the check is not affected"
+    return remark
+
+
+def forget():
+    """Delete the progress file."""
+    with contextlib.suppress(FileNotFoundError):
+        file().unlink()

@@ -1,0 +1,149 @@
+"""What a learner sees of a check: text in a terminal, compact HTML in a notebook. Every text is escaped."""
+
+import html
+import re
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+SIGNS = {"right": "✓", "wrong": "✗", "raised": "!", "not attempted": "–"}
+EDGES = {"right": "#009E73", "wrong": "#D55E00", "raised": "#E69F00", "not attempted": "#8c8c8c"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a check.
+
+    status: "not attempted", "raised", "wrong" or "right". mistake: name of the recognised one, or None. difference:
+    a Difference, or None. details: {what: text}, such as the inputs, what was expected and what came. notes: remarks
+    that do not decide, such as printed text.
+    """
+
+    exercise: str
+    title: str
+    status: str
+    message: str
+    hint: str = ""
+    mistake: str = None
+    difference: object = None
+    details: dict = field(default_factory=dict)
+    notes: tuple = ()
+
+    @property
+    def right(self):
+        return self.status == "right"
+
+    def __repr__(self):
+        parts = [f"{SIGNS[self.status]} {self.title}: {self.status}. {self.message}"]
+        parts += [f"Hint: {self.hint}"] if self.hint else []
+        lines = textwrap.fill(" ".join(parts), 100, subsequent_indent="  ", break_long_words=False).splitlines()
+        for what, text in self.details.items():
+            first, *rest = text.splitlines() or [""]
+            lines += [f"    {what}: {first}", *(" " * (len(what) + 6) + line for line in rest)]
+        return "\n".join(lines + [f"  Note: {note}" for note in self.notes])
+
+    def _repr_html_(self):
+        rows = "".join(
+            f'<tr><td style="text-align:left;vertical-align:top">{inline(what)}</td>'
+            f'<td style="text-align:left"><pre style="margin:0">{html.escape(text)}</pre></td></tr>'
+            for what, text in self.details.items())
+        return box(
+            f"<b>{SIGNS[self.status]} {html.escape(self.title)}: {self.status}.</b> {inline(self.message)}"
+            + (f"<br><b>Hint:</b> {inline(self.hint)}" if self.hint else "")
+            + (f'<table style="margin:0.3em 0">{rows}</table>' if rows else "")
+            + "".join(f"<br><i>Note:</i> {inline(note)}" for note in self.notes), EDGES[self.status])
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A text with its HTML: a hint, a solution, the table of what is done."""
+
+    text: str
+    html: str
+
+    def __repr__(self):
+        return self.text
+
+    def _repr_html_(self):
+        return self.html
+
+
+def box(inner, edge="#8c8c8c"):
+    """HTML in a box; the classes keep a notebook from reading formulas between dollar signs."""
+    return ('<div class="tex2jax_ignore mathjax_ignore" style="border-left:4px solid '
+            f'{edge};padding:0.2em 0.8em;max-width:60em">{inner}</div>')
+
+
+def inline(text):
+    """Escape a text and set what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text)).replace("\n", "<br>")
+
+
+def code_block(source):
+    return f'<pre style="margin:0.3em 0"><code>{html.escape(source)}</code></pre>'
+
+
+# --------------------------------------------------------------------------- values as short texts
+
+
+def values_apart(expected, got):
+    """Two values as texts, with as many digits as it takes to see that they differ."""
+    for digits in (3, 5, 8):
+        texts = show_value(expected, digits), show_value(got, digits)
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+def show_value(value, digits=3):
+    """A value in a few lines: shape and dtype before a tensor, few digits, middle left out where it is large."""
+    try:
+        text = _show(value, digits)
+    except Exception:  # a learner's object may have a __repr__ that raises
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= 900 else text[:900] + " …"
+
+
+def _show(value, digits):
+    if torch.is_tensor(value):
+        dtype = str(value.dtype).removeprefix("torch.")
+        value = value.detach().cpu()
+        value = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+        return _show_array(value.numpy(), digits, f"tensor {dtype}")
+    if isinstance(value, np.ndarray):
+        return _show_array(value, digits, f"array {value.dtype}")
+    if isinstance(value, (bool, np.bool_)):
+        return str(bool(value))
+    if isinstance(value, (float, np.floating)):
+        return f"{float(value):.{digits + 1}g}"
+    if isinstance(value, torch.Generator):
+        return f"a generator with seed {value.initial_seed()}"
+    if isinstance(value, Mapping):
+        return "{" + _joined((f"{_show(k, digits)}: {_show(v, digits)}" for k, v in value.items()), len(value)) + "}"
+    if isinstance(value, (list, tuple)):
+        open_, close = "[]" if isinstance(value, list) else "()"
+        separator = "\n" if any(torch.is_tensor(v) or isinstance(v, np.ndarray) for v in value) else ", "
+        return open_ + _joined((_show(v, digits) for v in value), len(value), separator) + close
+    if isinstance(value, nn.Module) or (callable(value) and not hasattr(value, "__name__")):
+        return f"an object of type {type(value).__name__}"
+    if callable(value):
+        return f"the function {value.__name__}"
+    text = repr(value)
+    return text if len(text) <= 200 else text[:200] + " …"
+
+
+def _show_array(array, digits, kind):
+    if array.ndim == 0:
+        return f"{_show(array.item(), digits)} ({kind})"
+    numbers = np.array2string(array, precision=digits, suppress_small=True, threshold=60, edgeitems=3,
+                              max_line_width=88, floatmode="maxprec", separator=", ")
+    return f"{kind}, shape {array.shape}\n{numbers}"
+
+
+def _joined(parts, length, separator=", ", most=16):
+    shown = [part for part, _ in zip(parts, range(most))]
+    return separator.join(shown + ([f"… ({length} in all)"] if length > most else []))

@@ -100,6 +100,48 @@ def masked_lm_loss(logits, targets):
     return F.cross_entropy(logits.float(), targets)
 
 
+# --------------------------------------------------------------------------- denoising auto-encoder
+
+
+def delete_tokens(ids, special, probability, generator=None, pad_id=0, words=None):
+    """Drop some tokens and close the gaps: TSDAE's noise.
+
+    Each ordinary token is dropped with `probability`; where chance would drop all of a row, one stays, each with the same
+    chance. ids: (B, T). special: what is never dropped, as in `special_mask`. generator: on the ids' device. words:
+    (B, T), the number of the word that a token belongs to, below T, so that the pieces of a word share their fate, as in
+    the paper, which deletes words; None drops token by token.
+    Returns ids and attention_mask, each (B, T'), padded on the right with `pad_id`, which counts as padding in `ids` too.
+    Wang et al. (2021), section 3: probability 0.6.
+    """
+    padding = ids == pad_id
+    ordinary = ~(special_mask(ids, special) | padding)
+    fate = draw(ids.shape, generator, ids.device)
+    if words is not None:
+        fate = fate.gather(1, words)
+    fate = fate.masked_fill(~ordinary, -1.0)
+    # the largest draw stays whatever the probability: among equal draws, that is a fair choice
+    kept = ordinary & (fate >= fate.amax(1, keepdim=True).clamp(max=probability))
+    return close_gaps(ids, kept | ~(ordinary | padding), pad_id)
+
+
+def close_gaps(ids, kept, pad_id=0):
+    """Move the kept (B, T) tokens of each row together, in order: ids and attention_mask, each (B, T')."""
+    lengths = kept.sum(1)
+    width = int(lengths.max()) if len(lengths) else 0
+    order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
+    mask = torch.arange(width, device=ids.device) < lengths[:, None]
+    return ids.gather(1, order).masked_fill(~mask, pad_id), mask.long()
+
+
+def next_token_targets(ids, mask):
+    """What a decoder reads and what it must answer: at each position, the token after it.
+
+    ids, mask: (B, T), padded on the right. Returns decoder_input_ids and labels, each (B, T − 1); labels are −100 at
+    padding.
+    """
+    return ids[:, :-1], ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
+
+
 # --------------------------------------------------------------------------- contrastive losses
 
 
@@ -111,6 +153,49 @@ def info_nce(a, b, temperature):
     """
     similarity = cosine(a, b) / temperature  # (B, C)
     return F.cross_entropy(similarity.float(), torch.arange(len(a), device=a.device))
+
+
+def sample_pairs(count, negatives_per_positive, generator=None):
+    """Pair the texts of a batch for Contrastive Tension: some with themselves, the others with a stranger.
+
+    Of `count` texts, about one in 1 + `negatives_per_positive` becomes a positive; the others, at least two, stand in a
+    circle in random order, and each is paired with the next. So each tower reads each text once, no text of a negative is
+    in a positive, and no text is its own negative. generator: on the CPU.
+    Returns first and second, the texts of a pair by number, and labels, 1 or 0; each (count,). Raises ValueError for
+    fewer than 3 texts.
+    """
+    if count < 3:
+        raise ValueError(f"count is {count}; a positive and a pair of strangers need at least 3 texts")
+    positives = min(max(1, round(count / (1 + negatives_per_positive))), count - 2)
+    order = torch.randperm(count, generator=generator)
+    strangers = torch.cat([order[:positives], order[positives:].roll(-1)])
+    return order, strangers, (torch.arange(count) < positives).long()
+
+
+def contrastive_tension(a, b, labels, reduction="sum"):
+    """Cross-entropy of telling from a dot product whether two texts are the same one.
+
+    a, b: (N, d), the two towers' vectors of N pairs, not normalised. labels: (N,), 1 for the same text, 0 for another.
+    reduction: "sum" as in Sentence Transformers, "mean" as in the authors' code, or "none".
+    Returns a scalar in nats, or (N,). Carlsson et al. (2021), section 3.
+    """
+    scores = (a.float() * b.float()).sum(-1)  # (N,)
+    return F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype), reduction=reduction)
+
+
+def in_batch_contrastive_tension(a, b, scale, duplicates=None):
+    """Cross-entropy of each text finding itself in the other tower, among all of the batch; both ways, averaged.
+
+    a, b: (B, d), the two towers' vectors of the same texts. scale: number or tensor, multiplies the cosines; 20 in
+    Sentence Transformers, where it is learned. duplicates: (B, B), true where two texts are the same one, so that they
+    are no negatives of each other; the diagonal does not count. Returns a scalar in nats.
+    """
+    scores = cosine(a, b).float() * scale  # (B, B)
+    if duplicates is not None:
+        others = ~torch.eye(len(a), dtype=torch.bool, device=a.device)
+        scores = scores.masked_fill(duplicates.bool() & others, float("-inf"))
+    own = torch.arange(len(a), device=a.device)
+    return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
 
 
 # --------------------------------------------------------------------------- geometry

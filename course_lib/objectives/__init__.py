@@ -1,7 +1,11 @@
 """One file a method: how a batch is made from texts, how its loss is computed."""
 
 from course_lib.objectives.base import Objective
+from course_lib.objectives.contrastive_tension import ContrastiveTension
+from course_lib.objectives.in_batch_contrastive_tension import InBatchContrastiveTension
 from course_lib.objectives.mlm import MaskedLanguageModel
 from course_lib.objectives.simcse import SimCSE
+from course_lib.objectives.tsdae import DenoisingAutoEncoder
 
-__all__ = ["MaskedLanguageModel", "Objective", "SimCSE"]
+__all__ = ["ContrastiveTension", "DenoisingAutoEncoder", "InBatchContrastiveTension", "MaskedLanguageModel", "Objective",
+           "SimCSE"]

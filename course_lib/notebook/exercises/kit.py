@@ -39,7 +39,6 @@ class Mistake:
     hint: str
 
 
-@dataclass(eq=False)
 class Exercise:
     """One function for the learner to write.
 
@@ -48,8 +47,8 @@ class Exercise:
     cases: a function that returns a list of argument tuples (or dicts of keyword arguments) on which every mistake
     differs from the reference and from the other mistakes. Arguments are copied for each call; a torch.Generator
     starts from the same state each time, and the global generators are seeded.
-    hints: two or three, from a nudge to nearly the answer. solution: source of a right answer; its last function
-    counts, and it may use torch, F, np and math.
+    hints: two or three, from a nudge to nearly the answer. solution: source of a right answer, which defines
+    my_<variable>, such as my_info_nce, and may use torch, F, np and math.
     gradients: compare gradients with respect to the floating-point tensors among the arguments too, where the
     reference has them.
     measure: measure(call, *arguments) → {what is measured, in words: number or tensor}. It is compared in place of
@@ -58,32 +57,24 @@ class Exercise:
     shapes: False where a right result may have another shape than the reference's, being random.
     tolerance: numbers agree within tolerance · max(1, |expected|); for measures also {what: tolerance}.
     seconds: how long a check waits for the function.
-    Raises ValueError for a difficulty, a name or mistakes that are none.
+    Raises ValueError for a name without a dot, an unknown difficulty, and two mistakes of one name.
     """
 
-    name: str
-    title: str
-    difficulty: str
-    minutes: int
-    reference: Callable
-    cases: Callable
-    mistakes: tuple
-    hints: tuple
-    solution: str
-    gradients: bool = True
-    measure: Callable = None
-    shapes: bool = True
-    tolerance: float | dict = 1e-4
-    seconds: float = 10.0
-    _hints_shown: int = field(default=0, init=False, repr=False)
-
-    def __post_init__(self):
-        if self.difficulty not in DIFFICULTIES:
-            raise ValueError(f"difficulty is {self.difficulty!r}; it must be one of {', '.join(DIFFICULTIES)}")
-        if self.name.count(".") != 1:
-            raise ValueError(f"name is {self.name!r}; it must be module.variable, such as 'simcse.info_nce'")
-        if len({m.name for m in self.mistakes}) < len(self.mistakes):
-            raise ValueError(f"the mistakes of {self.name} must have different names")
+    def __init__(self, name, title, difficulty, minutes, reference, cases, mistakes, hints, solution, gradients=True,
+                 measure=None, shapes=True, tolerance=1e-4, seconds=10.0):
+        if name.count(".") != 1:
+            raise ValueError(f"name is {name!r}; it must be module.variable, such as 'simcse.info_nce'")
+        if difficulty not in DIFFICULTIES:
+            raise ValueError(f"difficulty of {name} is {difficulty!r}; it must be one of {', '.join(DIFFICULTIES)}")
+        if len({m.name for m in mistakes}) < len(mistakes):
+            raise ValueError(f"two mistakes of {name} have the same name; give each its own")
+        self.name, self.title, self.difficulty, self.minutes = name, title, difficulty, minutes
+        self.reference, self.cases, self.measure = reference, cases, measure
+        self.mistakes, self.hints = tuple(mistakes), tuple(hints)
+        self.solution_source = inspect.cleandoc(solution)
+        self.gradients, self.shapes, self.tolerance, self.seconds = gradients, shapes, tolerance, seconds
+        self._hints_shown = 0
+        self._known = {}  # what the reference and the mistakes do
 
     # ------------------------------------------------------------------- for the learner
 
@@ -98,8 +89,8 @@ class Exercise:
             remark = answers.save(self.name, _source(function))
             outcome = replace(outcome, notes=(*outcome.notes, remark)) if remark else outcome
         elif outcome.status == "not attempted" and answers.load()[0].get(self.name):
-            outcome = replace(outcome, notes=(*outcome.notes, f"you have solved it before; `{self.name}.answer()` shows "
-                                              "your answer"))
+            before = f"you have solved it before; `{self.name}.answer()` shows your answer"
+            outcome = replace(outcome, notes=(*outcome.notes, before))
         return outcome
 
     def use(self, function):
@@ -120,8 +111,10 @@ class Exercise:
         lines += [last] if last else []
         return Shown("\n".join(lines), box("<br>".join(inline(line) for line in lines)))
 
-    def solution_text(self):
-        return inspect.cleandoc(self.solution)
+    def solution(self):
+        """A right answer, folded in a notebook."""
+        folded = f"<details><summary>Solution</summary>{code_block(self.solution_source)}</details>"
+        return Shown(f"Solution:\n{self.solution_source}", box(folded))
 
     def answer(self):
         """The learner's own right answer, from the progress file; it outlives the kernel."""
@@ -204,10 +197,10 @@ class Exercise:
             for mine, theirs, right in zip(seen, mistaken, self._right))
 
     def _values_differ(self, expected, got, right=None):
-        strict = self.measure is not None or (right or expected).gradients is not None
         for what, value in expected.values.items():
             tolerance = self.tolerance.get(what, 1e-4) if isinstance(self.tolerance, dict) else self.tolerance
-            found = difference(value, got.values.get(what), tolerance, strict=strict and self.measure is None, what=what)
+            strict = self.measure is None and (right or expected).gradients is not None
+            found = difference(value, got.values.get(what), tolerance, strict=strict, what=what)
             if found is not None:
                 return found
         return None
@@ -255,7 +248,7 @@ class Exercise:
 
     def _observed(self, function):
         """What the reference or a mistake does in every case; cached, because it never changes."""
-        known = self.__dict__.setdefault("_known", {})
+        known = self._known
         code = function.code if isinstance(function, Mistake) else function
         key = function.name if isinstance(function, Mistake) else ""
         if key not in known:
@@ -304,7 +297,7 @@ class Exercise:
         except _Misshapen as wrong:
             seen.misshapen, seen.values = wrong.args[0], {}
         except Exception as error:
-            if right is not None and calls and calls[-1] is not None:  # not the function failed, but what reads its result
+            if right is not None and calls and calls[-1] is not None:  # what reads the result failed, not the function
                 seen.misshapen, seen.values = Difference("value", "", right.raw, calls[-1]), {}
             else:
                 seen.error = error

@@ -82,8 +82,9 @@ class SentenceEncoder(nn.Module):
 
     # ------------------------------------------------------------------ text in
 
-    def token_ids(self, texts):
-        """Tokenise: a list of lists of ids, special tokens included, each at most `max_length` long.
+    def token_ids(self, texts, max_length=None):
+        """Tokenise: a list of lists of ids, special tokens included, each at most `max_length` long (the encoder's own
+        by default; a training run may cut its texts shorter).
 
         Texts that are lists of ids already pass through, so that a training run tokenises only once.
         """
@@ -93,7 +94,7 @@ class SentenceEncoder(nn.Module):
         texts = list(texts)
         if not texts:
             return []
-        return self.tokenizer(texts, truncation=True, max_length=self.max_length, return_attention_mask=False,
+        return self.tokenizer(texts, truncation=True, max_length=max_length or self.max_length, return_attention_mask=False,
                               return_token_type_ids=False)["input_ids"]
 
     def tokenize(self, texts):

@@ -19,16 +19,18 @@ from course_lib.objectives import MaskedLanguageModel, SimCSE
 from course_lib.search import BM25Search, ExactSearch, rank_bm25
 from course_lib.texts import hub, python_docs
 from course_lib.texts.store import cache_folder, write_atomically
-from course_lib.training import TrainingConfig, memory_in_use, train
+from course_lib.training import TrainingConfig, TrainingRecord, memory_in_use, train
 
 METHODS = {  # in the order of the table
     "bm25": "BM25",
     "base": "Base encoder",
+    "base_cls": "Base encoder, CLS",
     "mlm": "MLM",
     "simcse": "SimCSE",
     "minilm": "all-MiniLM-L6-v2 (supervised)",
 }
-SIMCSE_MIN_WORDS = 4  # shorter sentences say too little to be told from their neighbours
+OBJECTIVES = {"mlm": MaskedLanguageModel, "simcse": SimCSE}  # what is trained, each by its recipe
+SHORTEST_SENTENCE = 4  # words; shorter ones say too little to be told from their neighbours
 
 
 def runs_folder():
@@ -37,11 +39,19 @@ def runs_folder():
 
 
 def training_texts(method):
-    """What a method trains on, from the training split alone: sentences for SimCSE, passages for MLM."""
+    """What a method trains on, from the training split alone: passages for MLM, sentences for the others."""
     docs = load_docs().train
     if method == "mlm":
         return docs.passages
-    return [s for s in docs.sentences if len(s.split()) >= SIMCSE_MIN_WORDS]
+    return [s for s in docs.sentences if len(s.split()) >= SHORTEST_SENTENCE]
+
+
+def training_examples(method, profile, objective):
+    """A method's training texts as `train` takes them: tokenised once, and cut at the recipe's length.
+
+    The encoder itself keeps its own length: it learns from short texts, to save time, and is judged on whole ones.
+    """
+    return objective.encoder.token_ids(training_texts(method), profile.recipes[method].max_length)
 
 
 @cache
@@ -51,18 +61,19 @@ def load_docs():
 
 
 def training_config(method, profile, seed=0):
-    """The settings of a method in a profile."""
-    steps, rate = {"mlm": (profile.mlm_steps, profile.mlm_learning_rate),
-                   "simcse": (profile.simcse_steps, profile.simcse_learning_rate)}[method]
-    return TrainingConfig(steps=steps, batch_size=profile.batch_size, learning_rate=rate, seed=seed)
+    """The TrainingConfig of a method in a profile."""
+    recipe = profile.recipes[method]
+    return TrainingConfig(steps=recipe.steps, batch_size=recipe.batch_size, learning_rate=recipe.learning_rate,
+                          schedule=recipe.schedule, seed=seed)
 
 
 def make_objective(method, profile, seed=0):
     """A method's objective around a fresh base encoder."""
-    encoder = SentenceEncoder.from_pretrained(profile.base_encoder, pooling=profile.pooling, max_length=profile.max_length)
+    recipe = profile.recipes[method]
+    encoder = SentenceEncoder.from_pretrained(profile.base_encoder, pooling=recipe.pooling)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)  # a head that no checkpoint carries starts random
-        return {"mlm": MaskedLanguageModel, "simcse": lambda e: SimCSE(e, profile.simcse_temperature)}[method](encoder)
+        torch.manual_seed(seed)  # weights that no checkpoint carries start random
+        return OBJECTIVES[method](encoder, **recipe.options)
 
 
 def run(method, profile, seed=0, refresh=False, progress=True):
@@ -79,8 +90,8 @@ def run(method, profile, seed=0, refresh=False, progress=True):
         return RunRecord.load(path)
     if method == "bm25":
         ranker = rank_bm25
-    elif method in ("mlm", "simcse"):
-        ranker = _train(record, folder, profile, resume=not refresh, progress=progress)
+    elif method in OBJECTIVES:
+        ranker = _trained(record, folder, profile, refresh, progress)
     else:
         ranker = load_encoder(method, profile)
     began = time.perf_counter()
@@ -94,32 +105,43 @@ def run(method, profile, seed=0, refresh=False, progress=True):
     return record
 
 
-def _train(record, folder, profile, resume, progress):
-    objective = make_objective(record.method, profile, record.seed)
-    config = training_config(record.method, profile, record.seed)
-    config.checkpoint_every = max(1, config.steps // 5)
-    done = train(objective, training_texts(record.method), config, output=folder / "encoder", resume=resume, progress=progress)
-    # trained on texts that are cut short to save time, but judged, like the base encoder, on whole ones
-    objective.encoder.max_length = load_encoder("base", profile).max_length
-    objective.encoder.save(folder / "encoder")
+def _trained(record, folder, profile, refresh, progress):
+    """The encoder of a run, trained unless it was already; what is known of the training goes into its record."""
+    path = folder / "training.json"  # written when a training has ended: it may have been stopped before it was measured
+    if path.is_file() and not refresh:
+        encoder = SentenceEncoder.from_pretrained(folder / "encoder")
+        done = TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
+    else:
+        objective = make_objective(record.method, profile, record.seed)
+        config = training_config(record.method, profile, record.seed)
+        config.checkpoint_every = max(1, config.steps // 5)
+        encoder = objective.encoder
+        done = train(objective, training_examples(record.method, profile, objective), config, output=folder / "encoder",
+                     resume=not refresh, progress=progress)
+        for step in done.steps:
+            step |= {k: round(step[k], 6) for k in ("loss", "gradient_norm", "learning_rate", "seconds")}
+        if done.outcome == "finished":
+            write_atomically(path, json.dumps(asdict(done)))
     record.training = asdict(done)
-    for step in record.training["steps"]:
-        step |= {k: round(step[k], 6) for k in ("loss", "gradient_norm", "learning_rate", "seconds")}
     record.seconds, record.texts_per_second, record.peak_memory = done.seconds, done.texts_per_second, done.peak_memory
-    return objective.encoder
+    return encoder
 
 
 def load_encoder(method, profile, seed=0):
     """The encoder of a method: the base as shipped, the supervised reference, or what `run` trained."""
-    if method == "base":
-        return SentenceEncoder.from_pretrained(profile.base_encoder, pooling=profile.pooling)
+    if method in ("base", "base_cls"):
+        return SentenceEncoder.from_pretrained(profile.base_encoder, pooling="mean" if method == "base" else "cls")
     if method == "minilm":
         return SentenceEncoder.from_pretrained(reference_folder())
-    folder = run_folder(_blank(method, profile, seed)) / "encoder"
-    if not (folder / "modules.json").is_file():
+    if not is_trained(method, profile, seed):
         raise FileNotFoundError(f"{METHODS[method]} has not been trained in the {profile.name} profile yet; "
                                 "run: course compare")
-    return SentenceEncoder.from_pretrained(folder)
+    return SentenceEncoder.from_pretrained(run_folder(_blank(method, profile, seed)) / "encoder")
+
+
+def is_trained(method, profile, seed=0):
+    """Whether `run` has finished training a method."""
+    return method in OBJECTIVES and (run_folder(_blank(method, profile, seed)) / "training.json").is_file()
 
 
 def reference_folder():
@@ -153,8 +175,7 @@ def searcher(method, texts, profile, progress=True):
 
 def best_trained(profile):
     """The method to search with when nobody chose: SimCSE where it has been trained, else the base encoder."""
-    trained = run_folder(_blank("simcse", profile, profile.seeds[0])) / "encoder" / "modules.json"
-    return "simcse" if trained.is_file() else "base"
+    return "simcse" if is_trained("simcse", profile, profile.seeds[0]) else "base"
 
 
 class CachedEncoder:
@@ -191,16 +212,17 @@ class CachedEncoder:
 
 
 def _blank(method, profile, seed):
-    trained = method in ("mlm", "simcse")
-    settings = asdict(profile) if method not in ("bm25", "minilm") else {"queries": profile.queries}
-    if "base_encoder" in settings and Path(profile.base_encoder).is_dir():
-        settings["base_encoder"] = Path(profile.base_encoder).name  # a record tells nobody's folders; the weights are in `data`
-    configuration = {"profile": settings}
-    if trained:
-        configuration["training"] = asdict(training_config(method, profile, seed))
-    data = {"texts": python_docs.fingerprint_of_labels(), "base_encoder": _weights_fingerprint(profile.base_encoder),
+    configuration = {"queries": profile.queries}
+    if method not in ("bm25", "minilm"):  # a record tells nobody's folders; the weights are in `data`
+        folder = Path(profile.base_encoder)
+        configuration["base_encoder"] = folder.name if folder.is_dir() else profile.base_encoder
+    if method in OBJECTIVES:
+        configuration |= {"recipe": asdict(profile.recipes[method]),
+                          "training": asdict(training_config(method, profile, seed))}
+    data = {"texts": load_docs().fingerprint, "base_encoder": _weights_fingerprint(profile.base_encoder),
             "stsb": hub.available(hub.STSB)}
-    return RunRecord(method, METHODS[method], profile.name, seed, configuration, data, comparison.versions(), comparison.machine())
+    return RunRecord(method, METHODS[method], profile.name, seed, configuration, data, comparison.versions(),
+                     comparison.machine())
 
 
 @cache
@@ -228,7 +250,7 @@ def compare(profile, methods=None, seeds=None, progress=True, say=print):
         if method == "minilm" and reference_folder() is None:
             say("all-MiniLM-L6-v2's weights are not on this machine: its row is left out.")
             continue
-        for seed in (seeds or profile.seeds) if method in ("mlm", "simcse") else (0,):
+        for seed in (seeds or profile.seeds) if method in OBJECTIVES else (0,):
             known = (run_folder(_blank(method, profile, seed)) / "record.json").is_file()
             say(f"{METHODS[method]}: " + ("taken from its run record" if known else "running"))
             records.append(run(method, profile, seed, progress=progress))

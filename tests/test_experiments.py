@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -10,7 +11,16 @@ from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
 from course_lib.notebook.profile import PROFILES, current_profile
 
-SMOKE = dataclasses.replace(PROFILES["smoke"], simcse_steps=3, mlm_steps=2, queries=20, batch_size=16)
+
+
+def with_steps(steps):
+    """The smoke profile, smaller still."""
+    recipes = {name: dataclasses.replace(recipe, steps=steps, batch_size=16)
+               for name, recipe in PROFILES["smoke"].recipes.items()}
+    return dataclasses.replace(PROFILES["smoke"], queries=20, recipes=recipes)
+
+
+SMOKE = with_steps(3)
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +59,21 @@ def test_a_finished_run_is_not_repeated(monkeypatch):
     assert experiments.run("simcse", SMOKE, progress=False) == RunRecord(**json.loads(json.dumps(dataclasses.asdict(first))))
 
 
+def test_a_run_stopped_before_it_was_measured_does_not_train_again(monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(comparison, "measure", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        experiments.run("simcse", SMOKE, seed=5, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments, "train", lambda *a, **k: pytest.fail("trained again"))
+        later = experiments.run("simcse", SMOKE, seed=5, progress=False)
+    whole = experiments.run("simcse", SMOKE, seed=5, refresh=True, progress=False)
+    assert later.results == whole.results and len(later.training["steps"]) == 3
+
+
 def test_an_interrupted_run_goes_on_where_it_was(monkeypatch):
     whole = experiments.run("simcse", SMOKE, seed=3, progress=False)
     folder = experiments.run_folder(whole)
-    (folder / "record.json").unlink()
+    shutil.rmtree(folder)
     real, calls = experiments.SimCSE.forward, []
 
     def stops(self, batch):
@@ -72,7 +93,7 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch):
 
 
 def test_other_settings_are_another_run():
-    longer = dataclasses.replace(SMOKE, simcse_steps=4)
+    longer = with_steps(4)
     folders = {experiments.run_folder(experiments._blank("simcse", p, s)) for p in (SMOKE, longer) for s in (0, 1)}
     assert len(folders) == 4
 
@@ -127,4 +148,4 @@ def test_unknown_method_and_untrained_method(docs):
     with pytest.raises(ValueError, match="choose one of bm25"):
         experiments.run("word2vec", SMOKE)
     with pytest.raises(FileNotFoundError, match="course compare"):
-        experiments.load_encoder("simcse", dataclasses.replace(SMOKE, simcse_steps=999))
+        experiments.load_encoder("simcse", with_steps(999))

@@ -187,6 +187,13 @@ class PythonDocs:
     # ------------------------------------------------------------------ labels
 
     @cached_property
+    def fingerprint(self):
+        """A key for results: which document is in which split, and the test split's tasks, text by text."""
+        splits = [(d.name, self.split_of(d.name)) for d in self.documents]
+        tasks = [(t.name, t.queries, t.corpus, t.relevant) for t in self.test.tasks.values()]
+        return hashlib.sha256(json.dumps([splits, tasks]).encode()).hexdigest()[:16]
+
+    @cached_property
     def tasks(self):
         """{name: RetrievalTask} over this split's documents."""
         tasks = [self._summary_to_description(), self._see_also(), self._questions(), self._across_libraries()]
@@ -280,12 +287,6 @@ def read_questions(path=QUESTIONS):
     if not Path(path).exists():
         return []
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def fingerprint_of_labels():
-    """A key for results: the packages read, how they are read, the questions, and how the tasks are made."""
-    content = Path(__file__).read_bytes() + (QUESTIONS.read_bytes() if QUESTIONS.exists() else b"")
-    return fingerprint() + hashlib.sha256(content).hexdigest()[:8]
 
 
 def load(refresh=False, progress=True, libraries=tuple(LIBRARIES)):

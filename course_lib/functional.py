@@ -198,6 +198,36 @@ def in_batch_contrastive_tension(a, b, scale, duplicates=None):
     return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
 
 
+def multiple_negatives_ranking(queries, positives, negatives=None, scale=20.0, duplicates=None):
+    """Cross-entropy of each query picking its own positive by cosine, among the positives and negatives of the batch.
+
+    queries, positives: (B, d). negatives: (N, d), hard negatives of whichever query, or None. scale: > 0, multiplies the
+    cosines; 20 in Sentence Transformers, a temperature of 0.05. duplicates: (B, B + N), true where a candidate, positives
+    first, answers the query too and is no negative of it; a query's own positive stays. Returns a scalar in nats.
+    Henderson et al. (2017).
+    """
+    candidates = positives if negatives is None else torch.cat([positives, negatives])
+    scores = cosine(queries, candidates).float() * scale  # (B, B + N)
+    if duplicates is not None:
+        own = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
+        scores = scores.masked_fill(duplicates.bool() & ~own, float("-inf"))
+    return F.cross_entropy(scores, torch.arange(len(queries), device=scores.device))
+
+
+def margin_mse(queries, positives, negatives, margins):
+    """Mean squared error between how much further a query's positive scores than its negative, and how much it should.
+
+    queries, positives, negatives: (B, d), scored by dot product, not normalised. margins: (B,), a cross-encoder's logit
+    for the positive minus that for the negative. Returns a scalar. Raises ValueError for margins of another shape, which
+    would be compared with every query's. Hofstätter et al. (2020); GPL (Wang et al., 2022).
+    """
+    if margins.shape != queries.shape[:1]:
+        raise ValueError(f"margins has the shape {tuple(margins.shape)}; it must be one a query, ({len(queries)},)")
+    queries, positives, negatives = queries.float(), positives.float(), negatives.float()
+    own = (queries * positives).sum(-1) - (queries * negatives).sum(-1)  # (B,)
+    return F.mse_loss(own, margins.to(own.dtype))
+
+
 # --------------------------------------------------------------------------- geometry
 
 

@@ -7,14 +7,17 @@ A figure of your own: `with plots.style(): figure, axes = plt.subplots()`, then 
 
 import textwrap  # noqa: F401  notebook 03 wraps the titles of its own figures with it
 
-from course_lib.notebook.plots.diagrams import pipeline
+from course_lib.notebook.plots.diagrams import loss_relations, pipeline
 from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style, words
-from course_lib.notebook.plots.results import bootstrap_distribution, comparison_bars, comparison_picture
-from course_lib.notebook.plots.texts import attention_map, cosine_histogram, sentence_map, similarity_heatmap
-from course_lib.notebook.plots.training import alignment_uniformity, curves, training_curves
+from course_lib.notebook.plots.results import bootstrap_distribution, comparison_bars, comparison_picture, memory_bars
+from course_lib.notebook.plots.texts import (
+    attention_map, cosine_histogram, histogram, sentence_map, similarity_heatmap, token_noise,
+)
+from course_lib.notebook.plots.training import alignment_uniformity, curves, frontier, learning_rates, training_curves
 
 __all__ = [
     "COLOURS", "GREY", "LINES", "MARKERS", "STYLE", "Picture", "show", "style", "words",
     "alignment_uniformity", "attention_map", "bootstrap_distribution", "comparison_bars", "comparison_picture",
-    "cosine_histogram", "curves", "pipeline", "sentence_map", "similarity_heatmap", "training_curves",
+    "cosine_histogram", "curves", "frontier", "histogram", "learning_rates", "loss_relations", "memory_bars",
+    "pipeline", "sentence_map", "similarity_heatmap", "token_noise", "training_curves",
 ]

@@ -1,38 +1,87 @@
-"""Drawings of ideas: how one thing becomes the next."""
+"""Drawings of ideas: how one thing becomes the next, and how losses are related."""
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 
-from course_lib.notebook.plots.picture import COLOURS, plain, show, style, words
+from course_lib.notebook.plots.picture import COLOURS, GREY, PALE, headline, ink, plain, show, style, words
+
+ROW = {"fill": False, "edgecolor": "black", "linewidth": 3}
+COLUMN = {"fill": False, "edgecolor": COLOURS[1], "linewidth": 3, "linestyle": (0, (3, 1.2))}
 
 
-def pipeline(steps, title=""):
+def pipeline(steps, title="", counts=None):
     """Boxes joined by arrows: how one thing becomes the next.
 
-    steps: 2 to 10 pairs (title, subtitle); more than five go on in a second row, from right to left.
+    steps: 2 to 10 pairs (title, subtitle); those that do not fit go on in the next row, in the other direction.
+    counts: what passes each arrow, one fewer than steps: numbers, texts as "11,800 queries", or None.
     """
     steps = [(str(a), str(b)) for a, b in steps]
     if not 2 <= len(steps) <= 10:
         raise ValueError(f"steps holds {len(steps)} boxes; a figure that can be read has 2 to 10")
+    counts = [None] * (len(steps) - 1) if counts is None else list(counts)
+    if len(counts) != len(steps) - 1:
+        raise ValueError(f"counts holds {len(counts)} for {len(steps)} boxes; pass one for each arrow between them")
+    counts = ["" if c is None else c if isinstance(c, str) else f"{c:,}" for c in counts]
     boxes = [(words(a, 13, 3), words(b, 16, 4)) for a, b in steps]
-    columns = len(steps) if len(steps) <= 5 else -(-len(steps) // 2)
-    height, rows = 0.4 + max(_height(a) + _height(b) for a, b in boxes), -(-len(steps) // columns)
     with style():
-        figure = Figure(figsize=(2.1 * columns, (height + 0.5) * rows + 0.45 * bool(title)))
-        axes = figure.subplots()
-        axes.set(xlim=(0, 2.1 * columns), ylim=((height + 0.5) * rows, 0))
-        axes.axis("off")
-        places = [(2.1 * (c if r % 2 == 0 else columns - 1 - c) + 1.05, (height + 0.5) * r + height / 2 + 0.25)
-                  for r, c in (divmod(i, columns) for i in range(len(steps)))]
-        for i, ((x, y), (head, below)) in enumerate(zip(places, boxes)):
-            _box(axes, x, y, height, head, below, places[i - 1] if i else None)
-        figure.suptitle(words(title, 70))
-    told = " → ".join(f"{plain(a)} ({plain(b)})" if b else plain(a) for a, b in steps)
+        figure, axes, places, height = _places(boxes, any(counts), title)
+        for (x, y), (head, below) in zip(places, boxes):
+            _box(axes, x, y, height, head, below)
+        for before, after, count in zip(places, places[1:], counts):
+            _arrow(axes, before, after, height, words(count, 11, 3))
+        headline(figure, title)
+    told = [f"{plain(a)} ({plain(b)})" if b else plain(a) for a, b in steps]
+    told = told[0] + "".join(f" → {plain(c)} → {t}" if c else f" → {t}" for c, t in zip(counts, told[1:]))
     return show(figure, f"{plain(title) or 'Steps'}, each leading to the next: {told}.")
 
 
-# --------------------------------------------------------------------------- parts of the figures
+def loss_relations(temperature=0.05, scale=20.0, size=4, title="One matrix, three losses"):
+    """SimCSE, CLIP and CT with in-batch negatives as similarity matrices: what the rows and columns are, which encoder
+    made them, where the positives stand, and along which lines the softmax runs.
+
+    temperature: SimCSE's. scale: what CT with in-batch negatives starts from. size: items in the batch, 2 to 6.
+    SimCSE: Gao et al. (2021), eq. 4. CLIP: Radford et al. (2021), figure 3, its scale bounded in section 2.5.
+    """
+    if not 2 <= size <= 6:
+        raise ValueError(f"size is {size}; a matrix that can be read has 2 to 6 rows")
+    losses = {
+        "SimCSE": ("first dropout view", "second dropout view", ("Encoder", "the same encoder"), False,
+                   f"fixed, 1 / {temperature:g} = {1 / temperature:g}"),
+        "CLIP": ("images", "their captions", ("Image tower", "Text tower"), True, "learned, at most 100"),
+        "CT, in-batch negatives": ("sentences", "the same sentences", ("Tower 1", "Tower 2"), True,
+                                   f"learned, from {scale:g}, no bound"),
+    }
+    with style():
+        figure = Figure(figsize=(10.4, 5.4))
+        for axes, (name, loss) in zip(figure.subplots(1, len(losses)), losses.items()):
+            _loss_panel(axes, name, loss, size)
+        figure.legend(handles=_loss_legend(), loc="outside lower center", ncols=2)
+        headline(figure, title)
+    told = [f"{name}: rows are {rows} from “{towers[0]}”, columns {columns} from “{towers[1]}”; softmax over "
+            f"{'rows and columns, averaged' if both else 'rows only'}; scale {scaled}"
+            for name, (rows, columns, towers, both, scaled) in losses.items()]
+    return show(figure, f"{plain(title)}: three {size} by {size} similarity matrices with the {size} positives on the "
+                        f"diagonal and {size * size - size} negatives beside it. " + ". ".join(told) + ".")
+
+
+# --------------------------------------------------------------------------- parts of a pipeline
+
+
+def _places(boxes, with_counts, title):
+    """Figure and axes in inches, the middle of every box in a snake of rows, and the height of a box."""
+    step, apart, most = (2.85, 0.75, 4) if with_counts else (2.1, 0.5, 5)  # from box to box, row to row; boxes in a row
+    rows = -(-len(boxes) // most)
+    columns = -(-len(boxes) // rows)
+    height = 0.4 + max(_height(a) + _height(b) for a, b in boxes)
+    width, total = step * (columns - 1) + 2.1, (height + apart) * rows - apart + 0.3
+    figure = Figure(figsize=(width, total + 0.2 + 0.3 * bool(title)))
+    axes = figure.subplots()
+    axes.set(xlim=(0, width), ylim=(total, 0))
+    axes.axis("off")
+    places = [(step * (c if r % 2 == 0 else columns - 1 - c) + 1.05, (height + apart) * r + height / 2 + 0.15)
+              for r, c in (divmod(i, columns) for i in range(len(boxes)))]
+    return figure, axes, places, height
 
 
 def _height(text):
@@ -40,15 +89,59 @@ def _height(text):
     return 0.215 * len(text.splitlines())
 
 
-def _box(axes, x, y, height, head, below, before):
+def _box(axes, x, y, height, head, below):
     axes.add_patch(FancyBboxPatch((x - 0.85, y - height / 2), 1.7, height, boxstyle="round,pad=0,rounding_size=0.08",
-                                  facecolor="#EAF3FA", edgecolor=COLOURS[0], linewidth=2))
+                                  facecolor=PALE, edgecolor=COLOURS[0], linewidth=2))
     top = y - (_height(head) + _height(below)) / 2
     axes.text(x, top, head, ha="center", va="top", fontweight="bold", fontsize=13)
     axes.text(x, top + _height(head), below, ha="center", va="top", fontsize=12)
-    if before:
-        dx, dy = np.sign(x - before[0]), np.sign(y - before[1])
-        start = (before[0] + 0.85 * dx, before[1]) if dx else (before[0], before[1] + height / 2)
-        end = (x - 0.85 * dx, y) if dx else (x, y - height / 2 * dy)
-        arrow = {"arrowstyle": "-|>", "linewidth": 2, "color": "black", "shrinkA": 2, "shrinkB": 2}
-        axes.annotate("", end, start, arrowprops=arrow)
+
+
+def _arrow(axes, before, after, height, count):
+    """From the edge of one box to that of the next, what passes it written beside."""
+    (x0, y0), (x1, y1) = before, after
+    dx, dy = np.sign(x1 - x0), np.sign(y1 - y0)
+    start, end = ((x0 + 0.85 * dx, y0), (x1 - 0.85 * dx, y1)) if dx else (
+        (x0, y0 + height / 2 * dy), (x1, y1 - height / 2 * dy))
+    arrow = {"arrowstyle": "-|>", "linewidth": 2, "color": "black", "shrinkA": 2, "shrinkB": 2}
+    axes.annotate("", end, start, arrowprops=arrow)
+    middle = np.add(start, end) / 2
+    if dx:
+        axes.text(*middle - (0, 0.1), count, ha="center", va="bottom", fontsize=12)
+    else:
+        axes.text(*middle - (0.15, 0), count.replace("\n", " "), ha="right", va="center", fontsize=12)
+
+
+# --------------------------------------------------------------------------- parts of the related losses
+
+
+def _loss_panel(axes, name, loss, size):
+    """One matrix with the encoders of its rows and columns, and a row and a column as examples of what is summed over.
+
+    One unit is a cell.
+    """
+    rows, columns, towers, both, scale = loss
+    for r, c in np.ndindex(size, size):
+        colour = COLOURS[0] if r == c else PALE
+        axes.add_patch(Rectangle((c, r), 1, 1, facecolor=colour, edgecolor="white", linewidth=2))
+        axes.text(c + 0.5, r + 0.5, "+" if r == c else "–", ha="center", va="center", fontsize=14, color=ink(colour))
+    axes.add_patch(Rectangle((0, 1), size, 1, **ROW))
+    if both:
+        axes.add_patch(Rectangle((size - 1, 0), 1, size, **COLUMN))
+    second = COLOURS[2] if towers[1] == "the same encoder" else COLOURS[4]
+    axes.add_patch(Rectangle((-0.9, 0), 0.75, size, facecolor=COLOURS[2]))
+    axes.add_patch(Rectangle((0, -0.9), size, 0.75, facecolor=second))
+    for away, text, colour in ((-0.52, 0, "black"), (-1.25, 1, GREY)):
+        axes.text(away, size / 2, (towers[0], rows)[text], rotation=90, ha="center", va="center", color=colour)
+        axes.text(size / 2, away, (towers[1], columns)[text], ha="center", va="center", color=colour)
+    axes.text(-1.5, size + 0.2, f"Softmax: {'rows and columns' if both else 'rows'}\nScale: {scale}", va="top")
+    axes.text(size / 2, -1.95, name, ha="center", va="center", fontweight="bold")
+    axes.set(xlim=(-1.6, size + 0.3), ylim=(size + 1.2, -2.2), aspect="equal")
+    axes.axis("off")
+
+
+def _loss_legend():
+    return [Patch(facecolor=COLOURS[0], label="Positive: a pair that belongs together"),
+            Patch(label="Softmax over a row", **ROW),
+            Patch(facecolor=PALE, label="Negative: all other pairs of the batch"),
+            Patch(label="Softmax over a column", **COLUMN)]

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 import textwrap
 from dataclasses import dataclass
 
@@ -11,18 +12,23 @@ import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 from matplotlib import cycler
+from matplotlib.colors import to_rgb
 
 # Okabe and Ito (2008), told apart by colour-blind readers; without their yellow, which is too pale on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1.5, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 2)))
 GREY = "#595959"
+PALE = "#EAF3FA"  # what boxes are filled with
+METRICS = {"ndcg": "nDCG", "map": "MAP", "mrr": "MRR", "recall": "Recall", "spearman": "Spearman", "pearson": "Pearson"}
+METRIC = re.compile(rf"(?<!\S)({'|'.join(METRICS)})(?=@\d+$|$)")  # at the end of a name
 SHORTEST_ALT = 20  # characters; shorter texts name a figure and do not say what it shows
 
 STYLE = {
     # opaque, for JupyterLab's dark theme
     "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white",
     "figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08, "figure.constrained_layout.h_pad": 0.08,
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 13, "text.parse_math": False,
     "axes.titlesize": 13, "axes.labelsize": 13, "figure.titlesize": 15, "axes.titlelocation": "left",
     "xtick.labelsize": 12, "ytick.labelsize": 12, "legend.fontsize": 12, "legend.frameon": False,
@@ -78,12 +84,31 @@ def panel_grid(panels):
     return -(-panels // columns), columns
 
 
+def ink(colour):
+    """Black or white, whichever is easier to read on a colour."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return "black" if np.dot(linear, (0.2126, 0.7152, 0.0722)) > 0.179 else "white"  # relative luminance, WCAG 2
+
+
+def headline(figure, title):
+    """The figure's title, in as many lines as it takes; what lies below keeps its height."""
+    lines = words(title, int(7 * figure.get_figwidth()))
+    figure.set_figheight(figure.get_figheight() + 0.26 * lines.count("\n"))
+    figure.suptitle(lines)
+
+
+def legend_beside(axes, title=None, **more):
+    """The legend on the right of the axes, where it covers nothing."""
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title=title or None, title_fontsize=12, **more)
+    legend.set_alignment("left")
+
+
 # --------------------------------------------------------------------------- words and numbers
 
 
 def words(text, width, lines=None):
     """A text as a label: wrapped, cut after so many lines; matplotlib would leave one with a first underscore out."""
-    wrapped = textwrap.wrap(" ".join(str(text).split()), width, max_lines=lines, placeholder=" …")
+    wrapped = textwrap.wrap(plain(text), width, max_lines=lines, placeholder=" …", break_on_hyphens=False)
     label = "\n".join(wrapped)
     return "\u200a" + label if label.startswith("_") else label
 
@@ -100,6 +125,11 @@ def short(value):
     """Three significant digits, never in powers of ten."""
     digits = 3 if abs(value) < 1 else 2 if abs(value) < 100 else 0
     return f"{value:.{digits}f}"
+
+
+def measure(text):
+    """A name of results as a label, its metric as the field writes it: `ndcg@10` is nDCG@10."""
+    return METRIC.sub(lambda found: METRICS[found[0]], plain(text))
 
 
 # --------------------------------------------------------------------------- input

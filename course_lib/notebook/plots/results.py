@@ -2,8 +2,12 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from course_lib.notebook.plots.picture import COLOURS, LINES, numbers, panel_grid, plain, short, show, style, words
+from course_lib.notebook.plots.picture import (
+    COLOURS, LINES, headline, ink, legend_beside, mapping, measure, numbers, panel_grid, plain, short, show, style,
+    words,
+)
 
 
 def comparison_bars(records, tasks=None, title="Results on held-out texts"):
@@ -23,7 +27,7 @@ def comparison_bars(records, tasks=None, title="Results on held-out texts"):
             _bar_panel(axes, bars, task, heading, line.get(task))
         for axes in grid[len(headings):]:
             axes.remove()
-        figure.suptitle(words(title, 60))
+        headline(figure, title)
         if any(line.get(t) for t in headings):
             figure.legend(*grid[[bool(line.get(t)) for t in headings].index(True)].get_legend_handles_labels(),
                           loc="outside lower center")
@@ -57,13 +61,63 @@ def bootstrap_distribution(differences, observed, low, high, title="Is the diffe
         axes.axvline(observed, color=COLOURS[0], label=f"Observed: {short(observed)}")
         axes.axvline(0, color="black", linestyle=LINES[1], label="No difference")
         axes.set(xlabel=words(xlabel, 60), ylabel="Share of resamples (%)", title=verdict)
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-        figure.suptitle(words(title, 60))
+        legend_beside(axes)
+        headline(figure, title)
     return show(figure, f"{plain(title)} – histogram of {len(differences):,} resampled differences, observed "
                         f"{short(observed)}. {verdict}; {np.mean(differences <= 0):.1%} of them are not above 0.")
 
 
+def memory_bars(methods, title="Memory of one training step"):
+    """Where the memory of a training goes: one bar a method, stacked of its parts, its sum behind it.
+
+    methods: {method: {part: megabytes}}, as weights, gradients, optimiser, activations, logits; at most 7 parts in all.
+    A part that a method does not have, or of 0, is left out of its bar.
+    """
+    methods = {m: _parts(parts, m) for m, parts in mapping(methods, "methods").items()}
+    names = list(dict.fromkeys(part for parts in methods.values() for part in parts))
+    if len(names) > len(COLOURS):
+        raise ValueError(f"methods holds {len(names)} different parts; at most {len(COLOURS)} can be told apart: add "
+                         "up the small ones")
+    longest = max(sum(parts.values()) for parts in methods.values())
+    with style():
+        figure = Figure(figsize=(9.5, 1.5 + 0.55 * len(methods)))
+        axes = figure.subplots()
+        for y, parts in enumerate(methods.values()):
+            _stack(axes, y, parts, names, longest)
+        axes.set_yticks(range(len(methods)), [words(m, 24, 2) for m in methods])
+        axes.set(xlabel="Megabytes", title=words(title, 60), xlim=(0, longest * 1.14), ylim=(len(methods) - 0.5, -0.5))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.tick_params(axis="y", length=0)
+        handles = [Patch(color=COLOURS[i], label=words(name, 24, 2)) for i, name in enumerate(names)]
+        legend_beside(axes, handles=handles)
+    told = "; ".join(f"{plain(m)} {sum(parts.values()):,.0f} MB: " + ", ".join(
+        f"{plain(name)} {size:,.0f}" for name, size in parts.items()) for m, parts in methods.items())
+    return show(figure, f"Stacked bars, {plain(title)}, in megabytes. {told}.")
+
+
 # --------------------------------------------------------------------------- parts of the figures
+
+
+def _parts(parts, method):
+    """{part: megabytes} of one method, checked."""
+    parts = {str(p): float(numbers(mb, f"methods[{method!r}][{p!r}]", ndim=0))
+             for p, mb in mapping(parts, f"methods[{method!r}]").items()}
+    if min(parts.values()) < 0 or not sum(parts.values()):
+        raise ValueError(f"methods[{method!r}] is {parts}; memory is not negative, and some part takes some")
+    return {p: mb for p, mb in parts.items() if mb}
+
+
+def _stack(axes, y, parts, names, longest):
+    """One bar of parts, each with its number where there is room, and the sum at its end."""
+    left = 0
+    for name, size in ((n, parts[n]) for n in names if n in parts):
+        colour = COLOURS[names.index(name)]
+        axes.barh(y, size, 0.7, left, color=colour, edgecolor="white", linewidth=1.5)
+        if size > 0.07 * longest:
+            axes.text(left + size / 2, y, f"{size:,.0f}", ha="center", va="center", fontsize=12,
+                      color=ink(colour))
+        left += size
+    axes.text(left + 0.01 * longest, y, f"{left:,.0f}", ha="left", va="center", fontsize=12, fontweight="bold")
 
 
 def _rows(records, tasks):
@@ -83,7 +137,8 @@ def _rows(records, tasks):
         raise ValueError(f"nobody measured {', '.join(unknown) or 'a task'}; measured: {', '.join(headings) or 'none'}")
     # the rank correlation of an encoder that gives every pair the same cosine is NaN
     rows = [r | {t: None for t in headings if r.get(t) and not np.isfinite(r[t]).all()} for r in rows]
-    return rows, tasks if isinstance(tasks, dict) else {t: headings[t] for t in tasks or headings}
+    headings = tasks if isinstance(tasks, dict) else {t: headings[t] for t in tasks or headings}
+    return rows, {task: measure(heading) for task, heading in headings.items()}
 
 
 def _bar_panel(axes, rows, task, heading, bm25):

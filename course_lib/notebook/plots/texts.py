@@ -2,10 +2,17 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.textpath import TextPath
 
 from course_lib.notebook.plots.picture import (
-    COLOURS, LINES, MARKERS, mapping, numbers, plain, quote, same_length, show, style, words,
+    COLOURS, GREY, LINES, MARKERS, PALE, headline, ink, legend_beside, mapping, numbers, plain, quote, same_length,
+    show, style, words,
 )
+
+NOISE = {"kept": (PALE, "black", "normal"), "deleted": ("#E4E4E4", GREY, "normal"),
+         "replaced": ("#FBDDC2", "black", "bold")}  # face, letters, their weight
 
 
 def similarity_heatmap(labels, matrix, title="Cosine similarity"):
@@ -26,7 +33,7 @@ def similarity_heatmap(labels, matrix, title="Cosine similarity"):
         if n <= 8:
             _write_cells(axes, shown, matrix)
         figure.colorbar(shown, ax=axes, label="Cosine", shrink=0.9)
-        figure.suptitle(words(title, 60))
+        headline(figure, title)
     return show(figure, f"Heat map of {plain(title)} for {n} texts" + _cosines_in_words(labels, matrix))
 
 
@@ -47,7 +54,7 @@ def attention_map(tokens, weights, title="Attention of one head"):
         _token_axes(axes, [words(t, 16, 1) for t in tokens], [words(t, 16, 1) for t in tokens], n, rotation=90)
         axes.set(xlabel="… attends to this token", ylabel="This token …")
         figure.colorbar(shown, ax=axes, label="Share of attention", shrink=0.9)
-        figure.suptitle(words(title, 60))
+        headline(figure, title)
     row, column = np.unravel_index(weights.argmax(), weights.shape)
     most = weights.mean(0).argmax()
     return show(figure, f"{plain(title)} over {n} tokens. The largest share is {weights[row, column]:.2f}, of "
@@ -55,28 +62,35 @@ def attention_map(tokens, weights, title="Attention of one head"):
                         f"{weights[:, most].mean():.2f} on average.")
 
 
-def cosine_histogram(groups, title="Cosines of pairs", bins=30):
-    """How cosines are distributed: one outline a group of pairs, with its mean.
+def histogram(groups, xlabel, title="Distribution", of="values", bins=30):
+    """How numbers are distributed: one outline a group, with its mean.
 
-    groups: {name: (N,) cosines}; or {panel: {name: (N,) cosines}}, drawn one under the other on one scale.
+    groups: {name: (N,) numbers}; or {panel: {name: (N,) numbers}}, drawn one under the other on one scale. of: what
+    they are numbers of, in the plural; a group's shares of these add up to 100 %.
     """
     panels = _histogram_panels(groups)
     values = np.concatenate([v for part in panels.values() for v in part.values()])
-    edges = np.linspace(values.min() - 1e-3, values.max() + 1e-3, bins + 1)
+    room = 1e-3 * (np.ptp(values) or 1)
+    edges = np.linspace(values.min() - room, values.max() + room, bins + 1)
     with style():
         figure = Figure(figsize=(9, 1.2 + 2.6 * len(panels)))
         for axes, (panel, part) in zip(np.ravel(figure.subplots(len(panels), sharex=True)), panels.items()):
-            for i, (name, cosines) in enumerate(part.items()):
-                _outline(axes, cosines, edges, i, f"{words(name, 26, 2)}: mean {cosines.mean():.2f}")
-            axes.set(ylabel="Share of pairs (%)", title=words(panel, 60))
+            for i, (name, these) in enumerate(part.items()):
+                _outline(axes, these, edges, i, f"{words(name, 26, 2)}: mean {these.mean():.2f}")
+            axes.set(ylabel=words(f"Share of {of} (%)", 22), title=words(panel, 60))
             axes.locator_params(axis="y", nbins=4)
-            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-        axes.set_xlabel("Cosine")
-        figure.suptitle(words(title, 60))
+            legend_beside(axes)
+        axes.set_xlabel(words(xlabel, 60))
+        headline(figure, title)
     told = "; ".join(f"{plain(p)}{': ' if p else ''}" + ", ".join(
         f"{plain(g)} mean {v.mean():.2f}, 5 to 95 % from {np.quantile(v, 0.05):.2f} to {np.quantile(v, 0.95):.2f}"
         for g, v in part.items()) for p, part in panels.items())
-    return show(figure, f"Histogram, {plain(title)}. {told}.")
+    return show(figure, f"Histogram of {plain(xlabel)}, {plain(title)}. {told}.")
+
+
+def cosine_histogram(groups, title="Cosines of pairs", bins=30):
+    """How cosines are distributed: the `histogram` of groups of pairs."""
+    return histogram(groups, "Cosine", title, "pairs", bins)
 
 
 def sentence_map(panels, groups, texts=None, title="Map of texts"):
@@ -90,7 +104,7 @@ def sentence_map(panels, groups, texts=None, title="Map of texts"):
     groups = [str(g) for g in groups]
     names, told = _check_map(panels, groups, texts), []
     central = _most_central(next(iter(panels.values())), groups, names) if texts is not None else {}
-    width = max(5.5, min(10.5, 4.9 * len(panels)))
+    width = max(7, min(10.5, 4.9 * len(panels)))
     with style():
         figure = Figure(figsize=(width, 5.6 + 0.25 * len(central)))
         for axes, (panel, x) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items()):
@@ -104,6 +118,37 @@ def sentence_map(panels, groups, texts=None, title="Map of texts"):
                          x=0.02, ha="left", fontsize=12)
     return show(figure, f"{plain(title)}: {len(groups)} texts in {len(names)} groups, "
                         f"{', '.join(map(plain, names))}. {'; '.join(told)}.")
+
+
+def token_noise(tokens, draws, predicted=None, title="Noise on one sentence"):
+    """A sentence and noisy copies of it, one below the other: which tokens were deleted, which replaced.
+
+    tokens: T strings. draws: {name: T strings}, with None where a token was deleted and another string, as [MASK],
+    where it was replaced; at most 8. predicted: {name: (T,)}, true where the model must predict the token: framed.
+    """
+    tokens = [str(t) for t in tokens]
+    rows = {name: _noisy(draw, len(tokens), f"draws[{name!r}]") for name, draw in mapping(draws, "draws", 8).items()}
+    framed = {name: _framed(name, rows, flags, len(tokens)) for name, flags in (predicted or {}).items()}
+    counts = {name: _noise_in_words(tokens, row, framed.get(name)) for name, row in rows.items()}
+    with style():
+        widths = [0.2 + max(_inches(row[i] or t, row[i] not in (None, t)) for row in (tokens, *rows.values()))
+                  for i, t in enumerate(tokens)]
+        lines = _blocks(widths, 8.2)
+        height = len(lines) * (0.4 * len(rows) + 0.6)
+        figure = Figure(figsize=(10, height + 0.9))
+        axes = figure.subplots()
+        axes.set(xlim=(0, 9.8), ylim=(height, 0))
+        axes.axis("off")
+        for k, line in enumerate(lines):
+            _noise_lines(axes, k * height / len(lines), line, widths, tokens, rows, framed, counts if k == 0 else {})
+        found = {_kind(old, new) for row in rows.values() for old, new in zip(tokens, row)}
+        handles = [Patch(facecolor=NOISE[kind][0], edgecolor=GREY, label=kind) for kind in NOISE if kind in found]
+        handles += [Patch(facecolor="white", edgecolor="black", linewidth=2, label="to be predicted")] * bool(framed)
+        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        headline(figure, title)
+    told = "; ".join(f"{plain(n)}, {counts[n]}: {quote(' '.join(t for t in row if t is not None))}"
+                     for n, row in rows.items())
+    return show(figure, f"{plain(title)}: {quote(' '.join(tokens))}, {len(tokens)} tokens. {told}.")
 
 
 # --------------------------------------------------------------------------- parts of the figures
@@ -135,8 +180,8 @@ def _cosines_in_words(labels, matrix):
 
 def _write_cells(axes, shown, matrix):
     for (row, column), value in np.ndenumerate(matrix):
-        dark = np.dot(shown.cmap(shown.norm(value))[:3], (0.299, 0.587, 0.114)) < 0.55
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if dark else "black")
+        colour = ink(shown.cmap(shown.norm(value)))
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
 
 
 def _histogram_panels(groups):
@@ -205,3 +250,78 @@ def _scatter(axes, x, groups, names, central):
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     return float(pca.explained_variance_ratio_.sum())
+
+
+def _noisy(draw, n, name):
+    """One noisy copy: n strings or None."""
+    draw = [t if t is None else str(t) for t in draw]
+    if len(draw) != n or not n:
+        raise ValueError(f"{name} holds {len(draw)} for {n} tokens; pass one for each, None where it was deleted")
+    return draw
+
+
+def _framed(name, rows, flags, n):
+    flags = np.asarray(flags, dtype=bool)
+    if name not in rows or flags.shape != (n,):
+        raise ValueError(f"predicted[{name!r}] has shape {flags.shape}; pass, for a name in draws, one for each of the "
+                         f"{n} tokens")
+    return flags
+
+
+def _noise_in_words(tokens, row, framed):
+    """How many tokens of a noisy copy were deleted, replaced or are to be predicted."""
+    n, deleted = len(tokens), row.count(None)
+    replaced = sum(new not in (None, old) for old, new in zip(tokens, row))
+    if framed is not None:
+        return f"{framed.sum()} of {n} to predict"
+    if deleted and replaced:
+        return f"{deleted} deleted, {replaced} replaced"
+    return f"{replaced} of {n} replaced" if replaced else f"{deleted} of {n} deleted"
+
+
+def _cut(token):
+    return words(token, 24, 1)
+
+
+def _inches(text, bold):
+    """How wide a token is drawn."""
+    path = TextPath((0, 0), _cut(text), prop=FontProperties(weight="bold" if bold else "normal", size=12))
+    return np.ptp(path.vertices[:, 0]) / 72 if len(path.vertices) else 0.1
+
+
+def _blocks(widths, room):
+    """Indices of the tokens in as few lines as their inches need, about equally long."""
+    fitting = [_lines(widths, r) for r in np.linspace(room, max(widths), 30)]
+    return [lines for lines in fitting if len(lines) == len(fitting[0])][-1]
+
+
+def _lines(widths, room):
+    lines, used = [[]], 1.9  # behind the first line stand the counts
+    for i, width in enumerate(widths):
+        if lines[-1] and used + width > room:
+            lines, used = [*lines, []], 0
+        lines[-1].append(i)
+        used += width
+    return lines
+
+
+def _kind(old, new):
+    return "deleted" if new is None else "kept" if new == old else "replaced"
+
+
+def _noise_lines(axes, top, line, widths, tokens, rows, framed, counts):
+    """The tokens of one line: first as they were, then of each noisy copy."""
+    edges = 1.5 + np.cumsum([0, *(widths[i] for i in line)])
+    for r, (name, row) in enumerate([(None, tokens), *rows.items()]):
+        y, label = top + 0.4 * r, "Sentence" if name is None else words(name, 14, 1)
+        axes.text(1.4, y + 0.2, label, ha="right", va="center", fontsize=12)
+        axes.text(edges[-1] + 0.15, y + 0.2, counts.get(name, ""), ha="left", va="center", fontsize=12)
+        for x, i in zip(edges, line):
+            face, colour, weight = ("white", "black", "normal") if name is None else NOISE[_kind(tokens[i], row[i])]
+            frame = 2 if name in framed and framed[name][i] else 0
+            axes.add_patch(Rectangle((x + 0.02, y + 0.02), widths[i] - 0.04, 0.36, facecolor=face, edgecolor="black",
+                                     linewidth=frame))
+            axes.text(x + widths[i] / 2, y + 0.2, _cut(tokens[i] if row[i] is None else row[i]), ha="center",
+                      va="center", fontsize=12, color=colour, fontweight=weight)
+            if row[i] is None:
+                axes.plot((x + 0.06, x + widths[i] - 0.06), (y + 0.2, y + 0.2), color=colour, linewidth=1.5)

@@ -106,11 +106,11 @@ def masked_lm_loss(logits, targets):
 def delete_tokens(ids, special, probability, generator=None, pad_id=0, words=None):
     """Drop some tokens and close the gaps: TSDAE's noise.
 
-    Each ordinary token is dropped with `probability`; where chance would drop all of a row, one stays, each with the same
-    chance. ids: (B, T). special: what is never dropped, as in `special_mask`. generator: on the ids' device. words:
-    (B, T), the number of the word that a token belongs to, below T, so that the pieces of a word share their fate, as in
-    the paper, which deletes words; None drops token by token.
-    Returns ids and attention_mask, each (B, T'), padded on the right with `pad_id`, which counts as padding in `ids` too.
+    Each ordinary token is dropped with `probability`; where chance would drop all of a row, one stays, each with the
+    same chance. ids: (B, T). special: what is never dropped, as in `special_mask`. generator: on the ids' device.
+    words: (B, T), the number of the word that a token belongs to, below T, so that the pieces of a word share their
+    fate, as in the paper, which deletes words; None drops token by token.
+    Returns ids and attention_mask, each (B, T'), padded on the right with `pad_id`, which is padding in `ids` too.
     Wang et al. (2021), section 3: probability 0.6.
     """
     padding = ids == pad_id
@@ -159,8 +159,8 @@ def sample_pairs(count, negatives_per_positive, generator=None):
     """Pair the texts of a batch for Contrastive Tension: some with themselves, the others with a stranger.
 
     Of `count` texts, about one in 1 + `negatives_per_positive` becomes a positive; the others, at least two, stand in a
-    circle in random order, and each is paired with the next. So each tower reads each text once, no text of a negative is
-    in a positive, and no text is its own negative. generator: on the CPU.
+    circle in random order, and each is paired with the next. So each tower reads each text once, no text of a negative
+    is in a positive, and no text is its own negative. generator: on the CPU.
     Returns first and second, the texts of a pair by number, and labels, 1 or 0; each (count,). Raises ValueError for
     fewer than 3 texts.
     """

@@ -115,6 +115,70 @@ def test_masked_lm_loss(generator):
     assert float(functional.masked_lm_loss(logits, targets)) == pytest.approx(expected, abs=1e-5)
 
 
+# --------------------------------------------------------------------------- denoising auto-encoder
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.4, 0.6, 1.0])
+def test_delete_tokens(ids, generator, probability):
+    before = ids.clone()
+    left, mask = functional.delete_tokens(ids, {CLS, SEP}, probability, generator, PAD)
+    assert torch.equal(ids, before)
+    lengths = mask.sum(1)
+    assert mask.shape == left.shape == (200, int(lengths.max()))
+    assert torch.equal(mask, (torch.arange(left.shape[1]) < lengths[:, None]).long())  # padded on the right
+    assert torch.equal(left == PAD, mask == 0)
+    for row, rest, length in zip(ids.tolist(), left.tolist(), lengths.tolist()):
+        tokens = iter(row)
+        assert all(token in tokens for token in rest[:length])  # in the same order
+        assert rest[0] == CLS and rest[length - 1] == SEP and length >= 3
+    ordinary = int((ids > 4).sum())
+    deleted = ordinary - int((left > 4).sum())
+    if probability == 1:  # one stays
+        assert (lengths == 3).all()
+    else:
+        assert within_chance(deleted, ordinary, probability)
+
+
+def test_of_a_text_that_would_be_deleted_whole_each_token_has_the_same_chance_to_stay(generator):
+    ids = torch.tensor([[CLS, 10, 11, 12, 13, SEP, PAD]]).expand(4000, -1)
+    left, _ = functional.delete_tokens(ids, {CLS, SEP}, 1.0, generator, PAD)
+    assert left.shape == (4000, 3)
+    for token in range(10, 14):
+        assert within_chance(int((left[:, 1] == token).sum()), 4000, 0.25)
+
+
+def test_each_token_is_deleted_independently(ids, generator):
+    """The number of tokens left of 46 is binomial: mean 18.4, variance 11.04."""
+    left = (functional.delete_tokens(ids, {CLS, SEP}, 0.6, generator, PAD)[0] > 4).sum(1).float()
+    assert abs(float(left.mean()) - 18.4) < 1.1 and 7 < float(left.var()) < 16
+
+
+def test_delete_tokens_is_repeatable_and_does_not_mind_where_the_padding_is(ids):
+    one, again, other = (functional.delete_tokens(ids, {CLS, SEP}, 0.6, torch.Generator().manual_seed(s), PAD)
+                         for s in (1, 1, 2))
+    assert torch.equal(one[0], again[0]) and not torch.equal(one[0][:, :8], other[0][:, :8])
+    moved, mask = functional.delete_tokens(ids.roll(2, 1), {CLS, SEP}, 0.0, None, PAD)
+    assert torch.equal(moved, ids[:, :-2]) and mask.all()
+    nothing = torch.tensor([[CLS, SEP, PAD]])
+    assert functional.delete_tokens(nothing, {CLS, SEP}, 0.6, None, PAD)[0].tolist() == [[CLS, SEP]]
+
+
+def test_the_pieces_of_a_word_share_their_fate(generator):
+    ids = torch.tensor([[CLS, 10, 11, 12, 20, 30, 31, SEP]]).expand(2000, -1)
+    words = torch.tensor([[0, 1, 1, 1, 2, 3, 3, 4]]).expand(2000, -1)
+    left, _ = functional.delete_tokens(ids, {CLS, SEP}, 0.6, generator, PAD, words)
+    rows = [tuple(t for t in row if t > 4) for row in left.tolist()]
+    assert set(rows) == {(10, 11, 12), (20,), (30, 31), (10, 11, 12, 20), (10, 11, 12, 30, 31), (20, 30, 31),
+                         (10, 11, 12, 20, 30, 31)}
+    assert within_chance(sum(20 in row for row in rows), 2000, 0.4 + 0.6**3 / 3)  # kept, or the one that stays
+
+
+def test_next_token_targets():
+    inputs, labels = functional.next_token_targets(torch.tensor([[2, 7, 8, 3], [2, 9, 3, 0]]),
+                                                   torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]))
+    assert inputs.tolist() == [[2, 7, 8], [2, 9, 3]] and labels.tolist() == [[7, 8, 3], [9, 3, -100]]
+
+
 # --------------------------------------------------------------------------- contrastive losses
 
 
@@ -133,6 +197,80 @@ def test_info_nce_does_not_lose_digits_to_autocast(generator):
     exact = functional.info_nce(a, b, 0.05)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(functional.info_nce(a, b, 0.05), exact)
+
+
+@pytest.mark.parametrize("count, per_positive, positives", [(16, 7, 2), (8, 7, 1), (64, 7, 8), (12, 7, 2), (9, 1, 4),
+                                                            (3, 1, 1), (4, 1, 2)])
+def test_sample_pairs(generator, count, per_positive, positives):
+    partners = set()
+    for _ in range(400):
+        first, second, labels = functional.sample_pairs(count, per_positive, generator)
+        assert first.sort().values.tolist() == second.sort().values.tolist() == list(range(count))
+        assert torch.equal(first == second, labels == 1) and int(labels.sum()) == positives
+        partners |= {(int(i), int(j)) for i, j in zip(first, second)}
+    assert len(partners) > 0.98 * count**2  # over time, each text meets every other, and itself
+
+
+def test_a_stranger_needs_a_stranger():
+    with pytest.raises(ValueError, match="count is 2; a positive and a pair of strangers need at least 3 texts"):
+        functional.sample_pairs(2, 7)
+
+
+def test_contrastive_tension(generator):
+    a, b = 0.5 * torch.randn(2, 6, 8, generator=generator)
+    labels = torch.tensor([1, 0, 0, 1, 0, 0])
+    losses = []
+    for x, y, same in zip(a, b, labels.tolist()):
+        chance = 1 / (1 + math.exp(-sum(float(p * q) for p, q in zip(x, y))))
+        losses.append(-math.log(chance if same else 1 - chance))
+    assert float(functional.contrastive_tension(a, b, labels)) == pytest.approx(sum(losses), rel=1e-5)
+    assert float(functional.contrastive_tension(a, b, labels, "mean")) == pytest.approx(sum(losses) / 6, rel=1e-5)
+    assert functional.contrastive_tension(a, b, labels, "none").tolist() == pytest.approx(losses, rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 20.0])
+def test_in_batch_contrastive_tension(generator, scale):
+    a, b = torch.randn(2, 5, 6, generator=generator)
+    cosines = [[float(F.cosine_similarity(x, y, dim=0)) for y in b] for x in a]
+    total = 0.0
+    for i in range(5):
+        row = sum(math.exp(scale * cosines[i][j]) for j in range(5))
+        column = sum(math.exp(scale * cosines[j][i]) for j in range(5))
+        total -= math.log(math.exp(scale * cosines[i][i]) / row) + math.log(math.exp(scale * cosines[i][i]) / column)
+    loss = functional.in_batch_contrastive_tension(a, b, scale)
+    assert float(loss) == pytest.approx(total / 10, rel=1e-5)
+    assert float(loss) == pytest.approx(float(functional.in_batch_contrastive_tension(b, a, scale)), rel=1e-5)
+    assert float(functional.in_batch_contrastive_tension(a, b, torch.tensor(scale))) == pytest.approx(float(loss))
+
+
+def test_duplicates_are_no_negatives(generator):
+    """A row with its double left out of its candidates: the loss is that of the batch's other pairs."""
+    a, b = torch.randn(2, 4, 6, generator=generator)
+    a[3], b[3] = a[1], b[1]
+    duplicates = torch.zeros(4, 4)
+    duplicates[1, 3] = duplicates[3, 1] = 1
+    single = functional.in_batch_contrastive_tension(a[:3], b[:3], 20.0)
+    rows = [functional.info_nce(x, y, 0.05) for x, y in ((a[:3], b[:3]), (b[:3], a[:3]))]
+    assert float(single) == pytest.approx(float(sum(rows)) / 2, rel=1e-5)
+    masked = functional.in_batch_contrastive_tension(a, b, 20.0, duplicates)
+    assert float(masked) < float(functional.in_batch_contrastive_tension(a, b, 20.0)) - 0.1
+    terms = []
+    for x, y in ((a, b), (b, a)):
+        for i, candidates in ((0, [0, 1, 2, 3]), (1, [1, 0, 2]), (2, [2, 0, 1, 3]), (3, [3, 0, 2])):
+            terms.append(float(functional.info_nce(x[i : i + 1], y[candidates], 0.05)))
+    assert float(masked) == pytest.approx(sum(terms) / 8, rel=1e-5)
+    everything = functional.in_batch_contrastive_tension(a, b, 20.0, torch.ones(4, 4))
+    assert float(everything) == pytest.approx(0, abs=1e-6)  # no candidate but oneself
+
+
+def test_contrastive_tension_does_not_lose_digits_to_autocast(generator):
+    a, b = torch.randn(2, 16, 32, generator=generator)
+    labels = torch.arange(16) < 2
+    for loss in (lambda: functional.contrastive_tension(a, b, labels),
+                 lambda: functional.in_batch_contrastive_tension(a, b, 20.0)):
+        exact = loss()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(loss(), exact)
 
 
 def test_gradients(generator):

@@ -1,4 +1,4 @@
-"""Contrastive Tension: two encoders, grown from one, learn to tell a text paired with itself from a pair of strangers."""
+"""Contrastive Tension: two encoders, grown from one, learn to tell a text and itself from two strangers."""
 
 import copy
 
@@ -13,16 +13,16 @@ class ContrastiveTension(Objective):
     """Score pairs of texts by the dot product of two towers; raise it for the same text, lower it for another.
 
     encoder: the tower that is kept after training; `twin`, the other one, starts as its copy and goes its own way.
-    negatives_per_positive: 7, as in Carlsson et al. (2021), section 4. keep: whether the tower kept reads the "first" or
-    the "second" text of a pair. Sentence Transformers keeps the second, the authors whichever scores better on STS-B; as
-    pairs are drawn here, the two differ by chance alone.
+    negatives_per_positive: 7, as in Carlsson et al. (2021), section 4. keep: whether the tower kept reads the "first"
+    or the "second" text of a pair. Sentence Transformers keeps the second, the authors whichever scores better on
+    STS-B; as pairs are drawn here, the two differ by chance alone.
     reduction: "sum" over the pairs as in Sentence Transformers, or "mean" as in the authors' code. dropout: off in the
     authors' code, on in Sentence Transformers.
 
     Batch: input_ids and attention_mask (B, T); first, second and labels (B,): pair i is text first[i] in one tower and
     text second[i] in the other. The authors draw negatives from the whole corpus, here they come from the batch, which
-    was itself drawn at random: so each tower reads each text once. Loss: scalar, nats. Raises ValueError for settings out
-    of range, and for a batch too small to hold a positive and its negatives.
+    was itself drawn at random: so each tower reads each text once. Loss: scalar, nats. Raises ValueError for settings
+    out of range, and for a batch too small to hold a positive and its negatives.
     """
 
     def __init__(self, encoder, negatives_per_positive=7, keep="second", reduction="sum", dropout=False):
@@ -69,7 +69,7 @@ class ContrastiveTension(Objective):
         return functional.contrastive_tension(a[batch["first"]], b[batch["second"]], batch["labels"], self.reduction)
 
     def make_optimizer(self, config):
-        """RMSprop without weight decay, as the authors and Sentence Transformers have it; torch's defaults otherwise."""
+        """RMSprop without weight decay, as the authors and Sentence Transformers do; else with torch's defaults."""
         return torch.optim.RMSprop(self.parameters(), lr=config.learning_rate)
 
 

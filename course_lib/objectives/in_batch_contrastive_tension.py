@@ -16,8 +16,8 @@ class InBatchContrastiveTension(Objective):
 
     encoder: the tower that is kept after training, the second one as in Sentence Transformers; `twin` is the other.
     scale: 20, what the cosines are multiplied by at first; its logarithm is learned. max_scale: the scale is clamped to
-    it, as CLIP does at 100; None, as in Sentence Transformers, lets it grow. scale_rate: multiplies the learning rate of
-    the scale. mask_duplicates: equal texts of a batch are no negatives of each other; off in Sentence Transformers.
+    it, as CLIP does at 100; None, as in Sentence Transformers, lets it grow. scale_rate: multiplies the learning rate
+    of the scale. mask_duplicates: equal texts of a batch are no negatives of each other; off in Sentence Transformers.
     Batch: input_ids and attention_mask, each (B, T), B ≥ 2. Loss: scalar, nats. Raises ValueError for settings out of
     range and a batch of one text.
     """
@@ -48,7 +48,7 @@ class InBatchContrastiveTension(Objective):
         a, b = self.twin(batch), self.encoder(batch)  # (B, d) each
         duplicates = same_texts(batch["input_ids"]) if self.mask_duplicates else None
         if self.max_scale is not None:
-            with torch.no_grad():  # the weight itself, as in CLIP: a clamped result would have no gradient to come back by
+            with torch.no_grad():  # the weight itself, as in CLIP: a clamped result has no gradient to come back by
                 self.logit_scale.clamp_(max=math.log(self.max_scale))
         return functional.in_batch_contrastive_tension(a, b, self.logit_scale.exp(), duplicates)
 

@@ -12,8 +12,8 @@ from course_lib.objectives.base import Objective
 from course_lib.objectives.mlm import MaskedLanguageHead, _continuations
 from course_lib.objectives.optimizer import adamw
 
-# Where the families of encoders keep the parts of a layer: BERT and RoBERTa, MPNet, DistilBERT. The names are also those
-# of the weights in a checkpoint, so no release can change them.
+# Where the families of encoders keep the parts of a layer: BERT and RoBERTa, MPNet, DistilBERT. The names are also
+# those of the weights in a checkpoint, so no release can change them.
 _PARTS = {
     "query": ("attention.self.query", "attention.attn.q", "attention.q_lin"),
     "key": ("attention.self.key", "attention.attn.k", "attention.k_lin"),
@@ -29,17 +29,17 @@ _PARTS = {
 class DenoisingAutoEncoder(Objective):
     """Encode what deletion leaves of a text; let a decoder that sees only this vector rebuild the whole text.
 
-    deletion_probability: 0.6 of the words, as in Wang et al. (2021), section 3; drawn anew for every batch. tie_weights:
-    the decoder is made of the encoder's own layers and embeddings, as in the paper; False gives it copies.
+    deletion_probability: 0.6 of the words, as in Wang et al. (2021), section 3; drawn anew for every batch.
+    tie_weights: the decoder is made of the encoder's own layers and embeddings, as in the paper; False gives it copies.
     decoder_layers: the first so many layers; None means all. whole_word: delete words, as the paper does, rather than
     tokens. cross_attention: "linear", what attention over a single vector comes down to, or "attention", with the query
     and key that never learn anything; both give the same loss. new_weights_rate: multiplies the learning rate of the
     weights that no checkpoint carries. The head is read from the encoder's checkpoint where that carries one.
     The bottleneck is the encoder's own pooling; the paper's is "cls".
 
-    Batch: input_ids and attention_mask (B, T') of the damaged texts, decoder_input_ids and labels (B, T − 1) of the whole
-    ones. Loss: scalar, nats a token. Logits are computed only where there is a token to answer. Raises ValueError for
-    settings out of range, a model whose layers are of another kind, and a batch that is padded on the left.
+    Batch: input_ids and attention_mask (B, T') of the damaged texts, decoder_input_ids and labels (B, T − 1) of the
+    whole ones. Loss: scalar, nats a token. Logits are computed only where there is a token to answer. Raises ValueError
+    for settings out of range, a model whose layers are of another kind, and a batch that is padded on the left.
     """
 
     def __init__(self, encoder, deletion_probability=0.6, tie_weights=True, decoder_layers=None, whole_word=True,
@@ -48,7 +48,7 @@ class DenoisingAutoEncoder(Objective):
         if not 0 <= deletion_probability < 1:
             raise ValueError(f"deletion_probability is {deletion_probability}; it must be at least 0 and below 1")
         if not new_weights_rate > 0:
-            raise ValueError(f"new_weights_rate is {new_weights_rate}; it multiplies a learning rate and must be above 0")
+            raise ValueError(f"new_weights_rate is {new_weights_rate}; it multiplies a rate and must be above 0")
         self.deletion_probability = deletion_probability
         self.tie_weights = tie_weights
         self.whole_word = whole_word
@@ -86,8 +86,10 @@ class DenoisingAutoEncoder(Objective):
     def new_weights(self):
         """The weights that no checkpoint carries: those of the cross-attention, and the head's if it started random."""
         parts = [part for layer in self.decoder.layers for part in (layer.cross_attention, layer.cross_norm)]
-        head = [self.head.bias, *self.head.dense.parameters(), *self.head.norm.parameters()] if self._head_is_new else []
-        return [weight for part in parts for weight in part.parameters()] + head
+        weights = [weight for part in parts for weight in part.parameters()]
+        if self._head_is_new:
+            weights += [*self.head.dense.parameters(), *self.head.norm.parameters(), self.head.bias]
+        return weights
 
     def make_optimizer(self, config):
         """AdamW, in which the new weights have a rate of their own."""

@@ -1,4 +1,4 @@
-"""TSDAE against sentence-transformers 6's DenoisingAutoEncoderLoss: the same value, the same gradient of every weight."""
+"""TSDAE against sentence-transformers 6's DenoisingAutoEncoderLoss: the same value, the same gradients."""
 
 import pytest
 import torch
@@ -16,8 +16,8 @@ def roberta(base_encoder_folder):
     """A small random RoBERTa, whose positions depend on where the padding is."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(base_encoder_folder)
     config = transformers.RobertaConfig(
-        vocab_size=len(tokenizer), hidden_size=48, num_hidden_layers=LAYERS, num_attention_heads=4, intermediate_size=96,
-        max_position_embeddings=80, pad_token_id=tokenizer.pad_token_id, initializer_range=0.2)
+        vocab_size=len(tokenizer), hidden_size=48, num_hidden_layers=LAYERS, num_attention_heads=4,
+        intermediate_size=96, max_position_embeddings=80, pad_token_id=tokenizer.pad_token_id, initializer_range=0.2)
     torch.manual_seed(0)
     transformer = transformers.AutoModel.from_config(config)
     transformer.pooler = None

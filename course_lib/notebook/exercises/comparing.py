@@ -25,6 +25,36 @@ class Difference:
     got: object
     at: tuple = ()
 
+    def in_words(self):
+        """A message for the learner."""
+        part = f" of `{self.what}`" if self.what else ""
+        at = f" at {list(self.at)}" if self.at else ""
+        expected, got = self.expected, self.got
+        if self.kind == "type":
+            return f"For these inputs {_kind(expected)} is expected{part}, and {_kind(got)} came."
+        if self.kind == "length":
+            return f"There should be {len(expected)} values{part}, and there are {len(got)}."
+        if self.kind == "keys":
+            return f"The keys{part} should be {sorted(map(str, expected))}, and they are {sorted(map(str, got))}."
+        if self.kind == "shape":
+            return f"The shape{part} is {_array(got).shape}, and it should be {_array(expected).shape}."
+        if self.kind == "dtype":
+            return f"The kind of number{part} is {_dtype(got)}, and it should be {_dtype(expected)}."
+        if self.kind == "nan":
+            return (f"There is a NaN or an infinity{part}{at}. Is something divided by zero, or does a logarithm or a "
+                    "softmax see what it cannot take?")
+        if self.kind == "gradient":
+            if not got.any():
+                return f"The values are right, and no gradient reaches `{self.what}`. Is something detached?"
+            return f"The values are right, and the gradient with respect to `{self.what}` is not."
+        if self.kind == "arguments":
+            return f"It changes its argument `{self.what}`, which the caller still needs. Work on a copy."
+        if self.kind == "randomness":
+            return "Two calls with the same arguments give different results. " + (
+                f"Draw every random number from the `{self.what}` that is passed." if self.what else
+                "Nothing here should be random, and nothing should be remembered from call to call.")
+        return f"For these inputs the value{part} differs{', first' + at if at else ''}."
+
 
 def difference(expected, got, tolerance, strict=False, shapes=True, values=True, what=""):
     """The first Difference between two results, or None.
@@ -80,6 +110,20 @@ def _array_difference(expected, got, tolerance, strict, shapes, values, what):
     return Difference("value", what, expected, got, _where(off)) if off.any() else None
 
 
+def _kind(value):
+    names = {"NoneType": "nothing (None)", "Tensor": "a tensor", "list": "a list", "tuple": "a tuple", "dict": "a dict",
+             "float": "a number", "int": "a number", "str": "a string", "bool": "True or False", "set": "a set",
+             "ndarray": "a NumPy array"}
+    return names.get(type(value).__name__, f"an object of type {type(value).__name__}")
+
+
+def _dtype(value):
+    if torch.is_tensor(value):
+        return str(value.dtype).removeprefix("torch.")
+    return {"i": "whole numbers", "u": "whole numbers", "f": "decimal numbers", "b": "True or False"}[
+        _array(value).dtype.kind]
+
+
 def _first(differences):
     return next((d for d in differences if d is not None), None)
 
@@ -133,10 +177,10 @@ def fresh(value):
         return value
 
 
-def changed(before, after):
-    """Whether an argument is no longer what it was; objects that are no data are taken as unchanged."""
+def changed(before, after, tolerance=0.0):
+    """Whether a value is no longer what it was; objects that are no data, such as encoders, are taken as unchanged."""
     if isinstance(before, (*PLAIN, list, tuple, Mapping, set, str, type(None))):
-        return difference(before, after, 0.0, strict=True) is not None
+        return difference(before, after, tolerance, strict=True) is not None
     return False
 
 

@@ -9,15 +9,15 @@ tests/notebook/exercises/test_exercises.py proves its promises.
 import inspect
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 import torch
 
 from course_lib.notebook.exercises import answers
-from course_lib.notebook.exercises.comparing import Difference, changed, difference, fresh, map_tensors
-from course_lib.notebook.exercises.running import TimeIsUp, line_in, run, seed_everything
+from course_lib.notebook.exercises.comparing import Difference, difference
+from course_lib.notebook.exercises.observing import GENERATORS, missing, named, observe_all, signature_that_refuses
+from course_lib.notebook.exercises.running import TimeIsUp, line_in, run
 from course_lib.notebook.exercises.showing import Outcome, Shown, box, code_block, inline, show_value, values_apart
 
 __all__ = ["Exercise", "Mistake", "Outcome"]
@@ -74,7 +74,7 @@ class Exercise:
         self.solution_source = inspect.cleandoc(solution)
         self.gradients, self.shapes, self.tolerance, self.seconds = gradients, shapes, tolerance, seconds
         self._hints_shown = 0
-        self._known = {}  # what the reference and the mistakes do
+        self._mistaken = {}
 
     # ------------------------------------------------------------------- for the learner
 
@@ -137,24 +137,28 @@ class Exercise:
         if not callable(function):
             return self._outcome("not attempted" if function is None or function is ... else "wrong",
                                  "`check` takes the function itself: write its name without calling it.")
-        refused = _refuses(function, self._cases[0])
+        refused = signature_that_refuses(function, self.argument_sets[0])
         if refused:
-            return self._outcome("raised", f"It is called as `{self._call}`, and yours takes `{refused}`.")
-        self._right  # before the clock starts
-        seen = []  # filled by the run, so that what came before an error is known
-        ran = run(lambda: self._observe_all(function, seen), self.seconds, of=function)
-        notes = (f"it printed {_short(ran.printed)}",) if ran.printed.strip() else ()
+            call = f"{self.name.split('.')[1]}({', '.join(named(self, self.argument_sets[0]))})"
+            return self._outcome("raised", f"It is called as `{call}`, and yours takes `{refused}`.")
+        right, seen = self.right, []  # the reference runs before the clock starts
+        ran = run(lambda: observe_all(self, function, right, seen), self.seconds, of=function)
+        lines = dict.fromkeys(ran.printed.split("\n"))  # each only once: the function is called many times
+        notes = (f"it printed {_short(' '.join(lines))}",) if ran.printed.strip() else ()
         stopped = ran.error or (seen[-1].error if seen else None)
         if stopped is not None:
             return self._stopped(function, stopped, ran, seen, notes)
-        if any(_missing(each.raw) for each in seen[:1]):
+        if missing(seen[0].raw):
             return self._outcome("not attempted", "Nothing came back. If you have written it, is a `return` missing?",
                                  notes=notes)
         wrong = self._first_difference(seen)
         if wrong is None:
             return self._outcome("right", "", notes=notes)
-        mistake = next((m for m in self.mistakes if self._is(seen, self._observed(m))), None)
+        mistake = next((m for m in self.mistakes if self.behaves_like(seen, m)), None)
         if mistake is not None:
+            more = set().union(*(each.changed for each in seen)) - set().union(
+                *(each.changed for each in self.mistaken(mistake)))
+            notes += tuple(f"it also changes its argument `{name}`; work on a copy" for name in sorted(more))
             return self._outcome("wrong", mistake.message, hint=mistake.hint, mistake=mistake.name, notes=notes)
         return self._differs(*wrong, notes)
 
@@ -176,25 +180,25 @@ class Exercise:
 
     def _first_difference(self, seen):
         """(number of the case, Difference) for the first case that differs from the reference, or None."""
-        for number, (mine, right) in enumerate(zip(seen, self._right)):
-            found = mine.misshapen or self._values_differ(right, mine)
+        for number, (mine, right) in enumerate(zip(seen, self.right)):
+            found = mine.misshapen
+            if found is None and not mine.repeats:
+                found = Difference("randomness", self._generator(), None, None)
+            found = found or self._values_differ(right, mine)
             if found is None and mine.changed:
                 found = Difference("arguments", mine.changed[0], None, None)
-            if found is None:
-                found = self._gradients_differ(right, mine)
-            if found is None and not mine.repeatable:
-                found = Difference("randomness", "", None, None)
+            found = found or self._gradients_differ(right, mine)
             if found is not None:
                 return number, found
         return None
 
-    def _is(self, seen, mistaken):
-        """Whether a function behaved as a mistake does, in every case."""
+    def behaves_like(self, seen, mistake):
+        """Whether a function that was seen did what a mistake does, in every case."""
         return all(
-            mine.misshapen is None and self._values_differ(theirs, mine, right) is None
+            mine.misshapen is None and mine.repeats == theirs.repeats and set(theirs.changed) <= set(mine.changed)
+            and self._values_differ(theirs, mine, right) is None
             and (right.gradients is None or mine.changed or self._gradients_differ(theirs, mine) is None)
-            and set(theirs.changed) <= set(mine.changed)
-            for mine, theirs, right in zip(seen, mistaken, self._right))
+            for mine, theirs, right in zip(seen, self.mistaken(mistake), self.right))
 
     def _values_differ(self, expected, got, right=None):
         for what, value in expected.values.items():
@@ -225,182 +229,46 @@ class Exercise:
             details |= {f"expected gradient of `{found.what}`": expected, "yours": got}
         elif found.kind not in ("arguments", "randomness"):
             details |= {f"expected{' ' + found.what if found.what else ''}": expected, "yours": got}
-        return self._outcome("wrong", _in_words(found), difference=found, details=details, notes=notes)
+        return self._outcome("wrong", found.in_words(), difference=found, details=details, notes=notes)
 
     def _outcome(self, status, message="", **more):
         return Outcome(self.name, self.title, status, message, **more)
 
     def _inputs(self, number):
-        return {f"`{name}`": show_value(value) for name, value in self._named(self._cases[number]).items()}
+        return {f"`{name}`": show_value(value) for name, value in named(self, self.argument_sets[number]).items()}
+
+    def _generator(self):
+        """The name of the argument from which random numbers are drawn, "" if there is none."""
+        arguments = named(self, self.argument_sets[0])
+        return next((name for name, value in arguments.items() if isinstance(value, GENERATORS)), "")
 
     # ------------------------------------------------------------------- observation
 
     @cached_property
-    def _cases(self):
+    def argument_sets(self):
+        """The cases, made once."""
         found = list(self.cases())
         if not found or not all(isinstance(case, (tuple, dict)) for case in found):
             raise TypeError(f"the cases of {self.name} must be tuples of arguments, or dicts of them")
         return found
 
     @cached_property
-    def _right(self):
-        return self._observed(self.reference)
+    def right(self):
+        """What the reference does in every case."""
+        return self._observed(self.reference, "the reference", None)
 
-    def _observed(self, function):
-        """What the reference or a mistake does in every case; cached, because it never changes."""
-        known = self._known
-        code = function.code if isinstance(function, Mistake) else function
-        key = function.name if isinstance(function, Mistake) else ""
-        if key not in known:
-            ran = run(lambda: self._observe_all(code, [], known.get("")), 60 * self.seconds, of=code)
-            if ran.error is not None:
-                raise RuntimeError(f"{self.name}: {key or 'the reference'} raised {ran.error!r}") from ran.error
-            known[key] = ran.value
-            failed = next((each.error for each in ran.value if each.error is not None), None)
-            if failed is not None:
-                del known[key]
-                raise RuntimeError(f"{self.name}: {key or 'the reference'} raised {failed!r}") from failed
-        return known[key]
+    def mistaken(self, mistake):
+        """What a mistake does in every case."""
+        if mistake.name not in self._mistaken:
+            self._mistaken[mistake.name] = self._observed(mistake.code, f"mistake {mistake.name!r}", self.right)
+        return self._mistaken[mistake.name]
 
-    def _observe_all(self, function, seen, right=None):
-        right = right or (self._right if function is not self.reference else None)
-        for number in range(len(self._cases)):
-            seen.append(_Observation())
-            self._observe(function, number, seen[-1], right[number] if right else None)
-            if seen[-1].error is not None or (number == 0 and _missing(seen[-1].raw)):
-                break
-        return seen
-
-    def _observe(self, function, number, seen, right):
-        """Run one case and write down into `seen` what came of it."""
-        case = self._cases[number]
-        arguments = fresh(case)
-        seed_everything(number)
-        calls = []
-
-        def call(*args, **kwargs):
-            calls.append(None)
-            calls[-1] = value = function(*args, **kwargs)
-            if len(calls) == 1:
-                seen.raw = value
-                wrong = right and difference(right.raw, value, 0, strict=True, shapes=self.shapes, values=False)
-                if wrong:
-                    raise _Misshapen(wrong)
-            return value
-
-        try:
-            if self.measure is None:
-                seen.raw = _apply(function, arguments)
-                seen.values = {"": seen.raw}
-            else:
-                seen.values = _apply(self.measure, arguments, call)
-        except _Misshapen as wrong:
-            seen.misshapen, seen.values = wrong.args[0], {}
-        except Exception as error:
-            if right is not None and calls and calls[-1] is not None:  # what reads the result failed, not the function
-                seen.misshapen, seen.values = Difference("value", "", right.raw, calls[-1]), {}
-            else:
-                seen.error = error
-        if seen.error is not None or _missing(seen.raw):
-            return
-        before, after = self._named(case), self._named(arguments)
-        seen.changed = tuple(name for name in before if changed(before[name], after[name]))
-        if self.measure is None and self.gradients and not seen.changed:
-            seed_everything(number)
-            try:
-                seen.gradients = self._gradients(function, case)
-            except Exception as error:
-                seen.error = error
-        if seen.error is None and any(isinstance(a, torch.Generator) for a in before.values()):
-            seed_everything(number)
-            first = _apply(function, fresh(case))
-            seed_everything(number + 1)
-            second = _apply(function, fresh(case))
-            seen.repeatable = difference(first, second, 0) is None
-
-    def _gradients(self, function, case):
-        """{argument: gradient of a fixed weighted sum of the result}, None where nothing has a gradient."""
-        leaves = {}
-
-        def variable(tensor, name):
-            leaves[name] = tensor.requires_grad_()
-            return tensor.clone()  # no leaf, so that changing it in place is reported and not refused
-
-        named = {name: map_tensors(variable, value, name) for name, value in self._named(fresh(case)).items()}
-        if not leaves:
-            return None
-        with torch.enable_grad():
-            result = _apply(function, named if isinstance(case, dict) else tuple(named.values()))
-        outputs = []
-        map_tensors(lambda tensor, _: outputs.append(tensor) if tensor.requires_grad else None, result, "")
-        if not outputs:
-            return None
-        # unequal weights, so that no gradient is missed because its terms cancel
-        total = sum((out * torch.linspace(1, 2, max(out.numel(), 1)).to(out.dtype).view(out.shape)).sum()
-                    for out in outputs)
-        found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        return {name: torch.zeros_like(leaf) if gradient is None else gradient
-                for (name, leaf), gradient in zip(leaves.items(), found)}
-
-    def _named(self, case):
-        """{parameter of the reference: argument}."""
-        if isinstance(case, dict):
-            return dict(case)
-        return dict(zip(_parameters(self.reference, len(case)), case))
-
-    @property
-    def _call(self):
-        return f"{self.name.split('.')[1]}({', '.join(self._named(self._cases[0]))})"
-
-
-@dataclass
-class _Observation:
-    """What a function did in one case."""
-
-    raw: object = None
-    values: dict = field(default_factory=dict)
-    gradients: dict = None
-    changed: tuple = ()
-    repeatable: bool = True
-    misshapen: Difference = None
-    error: BaseException = None
-
-
-class _Misshapen(Exception):
-    """A result that no measurement can read."""
-
-
-def _apply(function, arguments, *first):
-    if isinstance(arguments, dict):
-        return function(*first, **arguments)
-    return function(*first, *arguments)
-
-
-def _missing(value):
-    """Whether a function gave back what an untouched stub does."""
-    return value is None or value is ... or (isinstance(value, tuple) and any(v is ... for v in value))
-
-
-def _refuses(function, case):
-    """The function's own signature where it cannot be called with these arguments, else None."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some compiled functions have none
-        return None
-    try:
-        _apply(signature.bind, case)
-    except TypeError:
-        return str(signature)
-    return None
-
-
-def _parameters(function, count):
-    try:
-        names = [p.name for p in inspect.signature(function).parameters.values()
-                 if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    except (TypeError, ValueError):
-        names = []
-    return [*names, *(f"argument {n}" for n in range(len(names) + 1, count + 1))][:count]
+    def _observed(self, function, what, right):
+        ran = run(lambda: observe_all(self, function, right), 60 * self.seconds)
+        error = ran.error or ran.value[-1].error
+        if error is not None:
+            raise RuntimeError(f"{self.name} is broken: {what} raised {error!r}") from error
+        return ran.value
 
 
 def _source(function):
@@ -418,51 +286,3 @@ def _short(text, most=300):
     return text if len(text) <= most else text[:most] + " …"
 
 
-def _kind(value):
-    if value is None:
-        return "nothing (None)"
-    if torch.is_tensor(value):
-        return "a tensor"
-    names = {"list": "a list", "tuple": "a tuple", "dict": "a dict", "float": "a number", "int": "a number",
-             "str": "a string", "bool": "True or False", "ndarray": "a NumPy array", "set": "a set"}
-    return names.get(type(value).__name__, f"an object of type {type(value).__name__}")
-
-
-def _in_words(d):
-    """The message for an answer that matches no known mistake."""
-    part = f" of `{d.what}`" if d.what else ""
-    at = f" at {list(d.at)}" if d.at else ""
-    if d.kind == "type":
-        return f"For these inputs {_kind(d.expected)} is expected{part}, and {_kind(d.got)} came."
-    if d.kind == "length":
-        return f"There should be {len(d.expected)} values{part}, and there are {len(d.got)}."
-    if d.kind == "keys":
-        return f"The keys{part} should be {sorted(map(str, d.expected))}, and they are {sorted(map(str, d.got))}."
-    if d.kind == "shape":
-        return f"The shape{part} is {_shape(d.got)}, and it should be {_shape(d.expected)}."
-    if d.kind == "dtype":
-        return f"The kind of number{part} is {_dtype(d.got)}, and it should be {_dtype(d.expected)}."
-    if d.kind == "nan":
-        return (f"There is a NaN or an infinity{at}{part}. Is something divided by zero, or does a logarithm or a "
-                "softmax see what it cannot take?")
-    if d.kind == "gradient":
-        if torch.is_tensor(d.got) and not d.got.any():
-            return f"The values are right, and no gradient reaches `{d.what}`. Is something detached, or made anew?"
-        return f"The values are right, and the gradient with respect to `{d.what}` is not{at}."
-    if d.kind == "arguments":
-        return f"It changes its argument `{d.what}`, which the caller still needs. Work on a copy."
-    if d.kind == "randomness":
-        return ("Two calls with generators of the same seed give different results. Draw every random number from "
-                "the `generator` that is passed.")
-    return f"For these inputs the value{part} differs{', first' + at if at else ''}."
-
-
-def _shape(value):
-    return tuple(getattr(value, "shape", ()) if hasattr(value, "shape") else torch.as_tensor(value).shape)
-
-
-def _dtype(value):
-    if torch.is_tensor(value):
-        return str(value.dtype).removeprefix("torch.")
-    kind = np.asarray(value).dtype.kind
-    return {"i": "whole numbers", "u": "whole numbers", "f": "decimal numbers", "b": "True or False"}[kind]

@@ -40,7 +40,7 @@ def _shares(call, ids, special, probability, mask_id, vocab_size):
         "labels that are the true token": share(labels == original, chosen),
         "tokens with a label that became [MASK]": share(masked, chosen),
         "tokens with a label that stayed": share(kept, chosen),
-        "vocabulary seen among the random tokens": len(strangers.unique()) / vocab_size,
+        "random tokens of many kinds": len(strangers.unique()) > min(len(strangers), vocab_size) / 4,
         "neighbouring rows that agree whether to hide a place":
             share(chosen[1:, 1:-1] == chosen[:-1, 1:-1], ~special[1:, 1:-1]),
     }

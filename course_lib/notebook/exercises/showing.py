@@ -75,7 +75,7 @@ class Shown:
 def box(inner, edge="#8c8c8c"):
     """HTML in a box; the classes keep a notebook from reading formulas between dollar signs."""
     return ('<div class="tex2jax_ignore mathjax_ignore" style="border-left:4px solid '
-            f'{edge};padding:0.2em 0.8em;max-width:60em">{inner}</div>')
+            f'{edge};padding:0.2em 0.8em;max-width:60em;overflow-x:auto">{inner}</div>')
 
 
 def inline(text):

@@ -9,14 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.notebook.exercises import all_exercises
+from course_lib.notebook.exercises.observing import named
 
 EXERCISES = {exercise.name: exercise for exercise in all_exercises()}
 MISTAKES = {f"{name}: {mistake.name}": (name, mistake) for name, e in EXERCISES.items() for mistake in e.mistakes}
-
-
-@pytest.fixture(autouse=True)
-def own_progress_file(tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
 
 
 @pytest.fixture(params=EXERCISES)
@@ -63,8 +59,8 @@ def test_a_planted_mistake_gets_its_own_message(name):
 def test_no_behaviour_is_two_mistakes(exercise):
     """The check takes the first mistake that fits; none may fit where another was made."""
     for mistake in exercise.mistakes:
-        seen = exercise._observed(mistake)
-        others = [m.name for m in exercise.mistakes if m is not mistake and exercise._is(seen, exercise._observed(m))]
+        seen = exercise.mistaken(mistake)
+        others = [m.name for m in exercise.mistakes if m is not mistake and exercise.behaves_like(seen, m)]
         assert not others, f"{mistake.name} is also recognised as {others}"
 
 
@@ -95,7 +91,8 @@ def test_an_unplanted_mistake_shows_the_input_that_tells(exercise):
 
     outcome = exercise.check(unplanted)
     assert (outcome.status, outcome.mistake) == ("wrong", None), outcome
-    assert {"yours", *(f"`{name}`" for name in exercise._named(exercise._cases[0]))} <= set(outcome.details), outcome
+    inputs = {f"`{name}`" for name in named(exercise, exercise.argument_sets[0])}
+    assert {"yours", *inputs} <= set(outcome.details), outcome
     assert any(what.startswith("expected") for what in outcome.details)
     assert all(html.escape(text) in outcome._repr_html_() for text in outcome.details.values())
 

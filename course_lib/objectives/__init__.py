@@ -5,9 +5,10 @@ from course_lib.objectives.contrastive_tension import ContrastiveTension
 from course_lib.objectives.in_batch_contrastive_tension import InBatchContrastiveTension
 from course_lib.objectives.margin_mse import MarginMSE
 from course_lib.objectives.mlm import MaskedLanguageModel
+from course_lib.objectives.query_generator import QueryGenerator
 from course_lib.objectives.ranking import MultipleNegativesRanking
 from course_lib.objectives.simcse import SimCSE
 from course_lib.objectives.tsdae import DenoisingAutoEncoder
 
 __all__ = ["ContrastiveTension", "DenoisingAutoEncoder", "InBatchContrastiveTension", "MarginMSE", "MaskedLanguageModel",
-           "MultipleNegativesRanking", "Objective", "SimCSE"]
+           "MultipleNegativesRanking", "Objective", "QueryGenerator", "SimCSE"]

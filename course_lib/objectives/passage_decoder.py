@@ -1,0 +1,85 @@
+"""A decoder that reads a passage: an encoder's layers made causal, with attention to all of the passage's tokens."""
+
+import copy
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from course_lib.objectives.tsdae import Decoder, split_heads
+
+
+
+class Read(NamedTuple):
+    """What a layer has made of the passages, once for all tokens: key and value (B, heads, T, d / heads), mask (B, T)."""
+
+    key: torch.Tensor
+    value: torch.Tensor
+    mask: torch.Tensor
+
+
+class PassageDecoder(Decoder):
+    """TSDAE's decoder, but that every layer looks at all token vectors of a passage rather than at one vector."""
+
+    def __init__(self, transformer):
+        super().__init__(transformer)
+        for layer in self.layers:
+            layer.cross_attention = PassageAttention(layer)
+
+    def read(self, states, mask):
+        """Passages (B, T, d) and mask (B, T) as every layer's Read."""
+        return [layer.cross_attention.read(states, mask) for layer in self.layers]
+
+    def step(self, ids, passages, past):
+        """The hidden vectors (N, d) of the last of the tokens ids (N, T), N a multiple of the B passages.
+
+        passages: what `read` returned. past: a list that holds every layer's keys and values of the tokens before, at
+        first None; it is brought up to date.
+        """
+        hidden = self.transformer.embeddings(input_ids=ids)  # all, because some families count positions by the tokens
+        bias = self._position_bias(hidden)
+        hidden, bias = hidden[:, -1:], None if bias is None else bias[..., -1:, :]
+        for number, (layer, passage) in enumerate(zip(self.layers, passages)):
+            hidden, past[number] = attend_last(layer, hidden, past[number], bias)
+            hidden = layer.feed_forward(layer.cross_norm(hidden + layer.cross_attention(hidden, passage)))
+        return hidden[:, 0]
+
+
+def attend_last(layer, hidden, past, bias=None):
+    """`DecoderLayer.attend` for one token, given the keys and values of those before it.
+
+    hidden: (N, 1, d). past: (key, value), each (N, heads, T − 1, d / heads), or None. Returns (N, 1, d) and the past, one
+    token longer.
+    """
+    query, key, value = (split_heads(part(hidden), layer.heads) for part in (layer.query, layer.key, layer.value))
+    if past is not None:
+        key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    return layer.attention_norm(hidden + layer.out(mixed.transpose(1, 2).flatten(2))), (key, value)
+
+
+class PassageAttention(nn.Module):
+    """Attention of every token of a query to all tokens of its passage.
+
+    Starts from a copy of the layer's own attention: it already knows which tokens concern each other.
+    """
+
+    def __init__(self, layer):
+        super().__init__()
+        self.heads, self.dropout = layer.heads, layer.attention_dropout
+        for name in ("query", "key", "value", "out"):
+            setattr(self, name, copy.deepcopy(getattr(layer, name)))
+
+    def read(self, states, mask):
+        """The passages' keys and values: (B, T, d), (B, T) → Read."""
+        return Read(split_heads(self.key(states), self.heads), split_heads(self.value(states), self.heads), mask)
+
+    def forward(self, hidden, passage):
+        """hidden (N, T', d), N a multiple of B; passage a Read, or its (states, mask) → (N, T', d)."""
+        key, value, mask = passage if isinstance(passage, Read) else self.read(*passage)
+        # queries about one passage stand side by side, so that its keys need not be copied for each
+        query = split_heads(self.query(hidden).reshape(len(key), -1, hidden.shape[-1]), self.heads)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None].bool(),
+                                               dropout_p=self.dropout.p if self.training else 0.0)
+        return self.out(mixed.transpose(1, 2).reshape(hidden.shape))

@@ -228,6 +228,15 @@ def test_contrastive_tension(generator):
     assert functional.contrastive_tension(a, b, labels, "none").tolist() == pytest.approx(losses, rel=1e-4)
 
 
+def test_stepwise_decay_is_the_authors_schedule():
+    """1e-5, then 8e-6, 6e-6, 4e-6 and 2e-6 from steps 500, 1000, 1500 and 2000 on; shorter runs in proportion."""
+    rates = [1e-5 * functional.stepwise_decay(step, 5000) for step in range(5000)]
+    expected = [1e-5] * 500 + [8e-6] * 500 + [6e-6] * 500 + [4e-6] * 500 + [2e-6] * 3000
+    assert rates == pytest.approx(expected)
+    assert [functional.stepwise_decay(step, 20) for step in range(20)] == pytest.approx(
+        [1, 1, 0.8, 0.8, 0.6, 0.6, 0.4, 0.4] + [0.2] * 12)
+
+
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 def test_in_batch_contrastive_tension(generator, scale):
     a, b = torch.randn(2, 5, 6, generator=generator)

@@ -23,15 +23,15 @@ def progress():
     """A table of all exercises, with those marked that are solved on this machine."""
     solved, remark = answers.load()
     every = all_exercises()
-    rows = [("✓" if e.name in solved else "·", e.name, e.title, DIFFICULTIES[e.difficulty], f"{e.minutes} min")
-            for e in every]
+    rows = [("✓" if e.name in solved else "·", e.name, e.title, f"{DIFFICULTIES[e.difficulty]} {e.difficulty}",
+             f"{e.minutes} min") for e in every]
     done = sum(e.name in solved for e in every)
     summary = f"{done} of {len(every)} exercises solved." + (f" Note: {remark}." if remark else "")
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
     text = [" ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    head = "".join(f'<th style="text-align:left">{h}</th>' for h in ("", "exercise", "", "difficulty", "time"))
-    cells = "".join("<tr>" + "".join(f'<td style="text-align:left">{inline(c)}</td>' for c in row) + "</tr>"
-                    for row in rows)
+    style = 'style="text-align:left;padding:0 1em 0 0"'
+    head = "".join(f"<th {style}>{h}</th>" for h in ("solved", "exercise", "what it is", "difficulty", "time"))
+    cells = "".join("<tr>" + "".join(f"<td {style}>{inline(c)}</td>" for c in row) + "</tr>" for row in rows)
     return Shown("\n".join([*text, summary]), box(f"<table><tr>{head}</tr>{cells}</table>{inline(summary)}"))
 
 

@@ -25,9 +25,14 @@ class Difference:
     got: object
     at: tuple = ()
 
+    @property
+    def part(self):
+        """What differs, in words: result[0] for a part of the result."""
+        return f"result{self.what}" if self.what.startswith("[") else self.what
+
     def in_words(self):
         """A message for the learner."""
-        part = f" of `{self.what}`" if self.what else ""
+        part = f" of `{self.part}`" if self.what else ""
         at = f" at {list(self.at)}" if self.at else ""
         expected, got = self.expected, self.got
         if self.kind == "type":

@@ -228,7 +228,7 @@ class Exercise:
         if found.kind == "gradient":
             details |= {f"expected gradient of `{found.what}`": expected, "yours": got}
         elif found.kind not in ("arguments", "randomness"):
-            details |= {f"expected{' ' + found.what if found.what else ''}": expected, "yours": got}
+            details |= {f"expected {found.part}".strip(): expected, "yours": got}
         return self._outcome("wrong", found.in_words(), difference=found, details=details, notes=notes)
 
     def _outcome(self, status, message="", **more):

@@ -68,7 +68,7 @@ def _one_stranger(ids, special, probability, mask_id, vocab_size):
 
 
 mask_tokens = Exercise(
-    "masked_language_model.mask_tokens", "Write the noise", "medium", 10, functional.mask_tokens, _texts, [
+    "masked_language_model.mask_tokens", "BERT's noise", "medium", 10, functional.mask_tokens, _texts, [
         Mistake("special tokens chosen", _noise(choose=lambda ids, special, p: torch.rand(ids.shape) < p),
                 "Special tokens are chosen too.",
                 "Leave out what `special` marks: `& ~special`."),

@@ -1,6 +1,7 @@
 """What a learner sees of a check: text in a terminal, compact HTML in a notebook. Every text is escaped."""
 
 import html
+import itertools
 import re
 import textwrap
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from torch import nn
 
 SIGNS = {"right": "✓", "wrong": "✗", "raised": "!", "not attempted": "–"}
 EDGES = {"right": "#009E73", "wrong": "#D55E00", "raised": "#E69F00", "not attempted": "#8c8c8c"}
+
+MOST = 16  # entries shown of a list or dict
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Outcome:
 
     def _repr_html_(self):
         rows = "".join(
-            f'<tr><td style="text-align:left;vertical-align:top">{inline(what)}</td>'
+            f'<tr><td style="text-align:left;vertical-align:top;padding:0 1em 0 0">{inline(what)}</td>'
             f'<td style="text-align:left"><pre style="margin:0">{html.escape(text)}</pre></td></tr>'
             for what, text in self.details.items())
         return box(
@@ -123,11 +126,11 @@ def _show(value, digits):
     if isinstance(value, torch.Generator):
         return f"a generator with seed {value.initial_seed()}"
     if isinstance(value, Mapping):
-        return "{" + _joined((f"{_show(k, digits)}: {_show(v, digits)}" for k, v in value.items()), len(value)) + "}"
+        parts = [f"{_show(k, digits)}: {_show(v, digits)}" for k, v in itertools.islice(value.items(), MOST)]
+        return _joined(parts, "a dict", "{}", len(value))
     if isinstance(value, (list, tuple)):
-        open_, close = "[]" if isinstance(value, list) else "()"
-        separator = "\n" if any(torch.is_tensor(v) or isinstance(v, np.ndarray) for v in value) else ", "
-        return open_ + _joined((_show(v, digits) for v in value), len(value), separator) + close
+        parts = [_show(v, digits) for v in value[:MOST]]
+        return _joined(parts, f"a {type(value).__name__}", "[]" if isinstance(value, list) else "()", len(value))
     if isinstance(value, nn.Module) or (callable(value) and not hasattr(value, "__name__")):
         return f"an object of type {type(value).__name__}"
     if callable(value):
@@ -139,11 +142,15 @@ def _show(value, digits):
 def _show_array(array, digits, kind):
     if array.ndim == 0:
         return f"{_show(array.item(), digits)} ({kind})"
-    numbers = np.array2string(array, precision=digits, suppress_small=True, threshold=60, edgeitems=3,
+    numbers = np.array2string(array, precision=digits, suppress_small=True, threshold=60, edgeitems=2,
                               max_line_width=88, floatmode="maxprec", separator=", ")
-    return f"{kind}, shape {array.shape}\n{numbers}"
+    lines = [line for line in numbers.splitlines() if line.strip()]
+    return "\n".join([f"{kind}, shape {array.shape}", *lines])
 
 
-def _joined(parts, length, separator=", ", most=16):
-    shown = [part for part, _ in zip(parts, range(most))]
-    return separator.join(shown + ([f"… ({length} in all)"] if length > most else []))
+def _joined(parts, kind, brackets, length):
+    """On one line in brackets; below each other where there are tensors among them."""
+    if any("\n" in part for part in parts):
+        return "\n".join([f"{kind} of {length}:", *(textwrap.indent(part, "  ") for part in parts)])
+    more = [f"… ({length} in all)"] if length > len(parts) else []
+    return brackets[0] + ", ".join(parts + more) + brackets[1]

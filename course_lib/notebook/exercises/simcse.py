@@ -85,7 +85,7 @@ def _first_detached(a, b, temperature):
 
 
 info_nce = Exercise(
-    "simcse.info_nce", "The loss", "medium", 10, functional.info_nce, _views, [
+    "simcse.info_nce", "SimCSE's loss", "medium", 10, functional.info_nce, _views, [
         Mistake("temperature multiplied", _multiplied,
                 "The cosines are multiplied by the temperature.",
                 "A small temperature must stretch the cosines: 1 / 0.05 is 20. Divide."),
@@ -150,7 +150,7 @@ class CountingEncoder:
 
 
 def _batches():
-    ids = torch.tensor([[2, 7, 9, 3], [2, 5, 3, 0], [2, 8, 8, 3]])
+    ids = torch.tensor([[2, 7, 9, 3], [2, 5, 3, 0], [2, 8, 4, 3]])
     return [(CountingEncoder(), {"input_ids": ids, "attention_mask": (ids > 0).long()})]
 
 

@@ -282,6 +282,16 @@ def test_a_result_in_pieces_that_are_too_many():
     assert "should be 3 values" in outcome.message
 
 
+def test_two_views_in_another_order():
+    def my_two_views(encoder, batch):
+        first, second, labels = simcse.two_views.reference(encoder, batch)
+        return first, second.flip(0), labels
+
+    outcome = wrong(simcse.two_views, my_two_views)
+    assert "second view" in outcome.message
+    assert outcome.details["`batch`"].startswith("a dict of 2:\n  'input_ids': tensor int64, shape (3, 4)\n")
+
+
 # --------------------------------------------------------------------------- what it leaves behind
 
 
@@ -417,7 +427,8 @@ def test_an_outcome_is_told_without_colour():
     }
     for status, outcome in outcomes.items():
         assert outcome.status == status
-        assert f"The loss: {status}." in repr(outcome) and f"The loss: {status}." in Tags(outcome._repr_html_()).text
+        for text in (repr(outcome), Tags(outcome._repr_html_()).text):
+            assert f"SimCSE's loss: {status}." in text
     assert len({repr(outcome)[0] for outcome in outcomes.values()}) == 4
 
 

@@ -117,7 +117,7 @@ def test_in_a_real_kernel_and_after_it():
         "sentence_encoder.mean_pool.check(my_mean_pool)",
         "def my_max_pool(hidden, mask):\n    while True:\n        pass",
         "sentence_encoder.max_pool.seconds = 1\nsentence_encoder.max_pool.check(my_max_pool)")])
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=300, startup_timeout=300, kernel_name="python3").execute()
     solved, endless = ([cell.outputs[-1].data[kind] for kind in ("text/plain", "text/html")]
                        for cell in (notebook.cells[2], notebook.cells[4]))
     assert all("right." in text for text in solved)

@@ -26,6 +26,7 @@ FOLDER = Path(__file__).parents[1] / "data" / "base-encoder"
 ANCESTOR = "sentence-transformers/all-MiniLM-L6-v2"
 ANCESTOR_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WORD_PIECES = 15_000  # what fits into 35 MB next to six layers, in half precision
+LAYERS = 6
 
 
 def ancestor_folder():
@@ -54,12 +55,8 @@ def choose_pieces(tokenizer, texts, size=WORD_PIECES):
     return sorted(list(ranked)[:size])
 
 
-def prune(folder, texts, layers=6, fresh_layers=0, fresh_start=False):
-    """The ancestor as an encoder with fewer word pieces and layers.
-
-    fresh_layers: so many of the upper layers start random. fresh_start: the embeddings of [CLS] and of the first position
-    start random; that is where the ancestor's layers gather the sentence, and MLM alone never asks them to stop.
-    """
+def prune(folder, texts, layers=LAYERS, fresh_layers=0):
+    """The ancestor as an encoder with fewer word pieces and layers; `fresh_layers` of the upper ones start random."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32)
     kept = choose_pieces(tokenizer, texts)
@@ -86,13 +83,35 @@ def prune(folder, texts, layers=6, fresh_layers=0, fresh_start=False):
     model.encoder.layer = model.encoder.layer[:layers]
     for layer in model.encoder.layer[layers - fresh_layers :] if fresh_layers else ():
         layer.apply(_fresh)
-    if fresh_start:
-        for table, row in ((model.embeddings.word_embeddings, small.cls_token_id), (model.embeddings.position_embeddings, 0)):
-            table.weight.data[row].normal_(std=float(table.weight.data.std()))
     model.config.num_hidden_layers = layers
     model.config.pad_token_id = small.pad_token_id
     model.pooler = None
-    return SentenceEncoder(model, small, pooling="mean", max_length=128)
+    encoder = SentenceEncoder(model, small, pooling="mean", max_length=128)
+    forget_start(encoder)
+    return encoder
+
+
+def forget_start(encoder):
+    """Make the embeddings of [CLS] and of the first position random: what [CLS] had learnt to gather is gone."""
+    embeddings = encoder.transformer.embeddings
+    for table, row in ((embeddings.word_embeddings, encoder.tokenizer.cls_token_id), (embeddings.position_embeddings, 0)):
+        table.weight.data[row].normal_(std=float(table.weight.data.std()))
+
+
+class WithoutStart(MaskedLanguageModel):
+    """Masked language modelling in which, once `hidden` is set, no token looks at [CLS].
+
+    A token in a blank may look at all others, so [CLS] makes itself useful by gathering what the text is about: plain MLM
+    turns it into a sentence vector of a kind. Hidden, it is asked for nothing.
+    """
+
+    hidden = False
+
+    def collate(self, texts, generator):
+        batch = super().collate(texts, generator)
+        if self.hidden:
+            batch["attention_mask"][:, 0] = 0
+        return batch
 
 
 def _fresh(module):
@@ -136,30 +155,41 @@ def main():
     """Build data/base-encoder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--output", type=Path, default=FOLDER)
-    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--layers", type=int, default=LAYERS)
     parser.add_argument("--fresh-layers", type=int, default=0, help="upper layers that start random")
-    parser.add_argument("--keep-start", action="store_true", help="keep the ancestor's [CLS] and first position")
     parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--last-steps", type=int, default=200, help="more of them, with a new [CLS] that no token sees")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--mask-probability", type=float, default=0.2)
     parser.add_argument("--checkpoints", type=Path, help="a folder to resume from")
     options = parser.parse_args()
     docs = python_docs.load()
-    passages, unseen = docs.train.passages, docs.validation.passages[:512]
     torch.manual_seed(0)
-    encoder = prune(ancestor_folder(), docs.train.sentences, options.layers, options.fresh_layers, not options.keep_start)
-    objective = MaskedLanguageModel(encoder, mask_probability=options.mask_probability)
-    config = TrainingConfig(steps=options.steps, batch_size=options.batch_size, learning_rate=options.learning_rate,
-                            warmup=0.05, schedule="cosine", evaluate_every=max(1, options.steps // 10),
-                            checkpoint_every=max(1, options.steps // 20))
-    record = train(objective, passages, config, output=options.checkpoints, resume=options.checkpoints is not None,
-                   evaluate=lambda encoder: {"negative_loss": -held_out_loss(objective, unseen)})
+    encoder = prune(ancestor_folder(), docs.train.sentences, options.layers, options.fresh_layers)
+    objective = WithoutStart(encoder, mask_probability=options.mask_probability)
+    parts = [_train_part(objective, docs, options, options.steps, options.learning_rate, "first")]
+    torch.manual_seed(1)
+    forget_start(encoder)
+    objective.hidden = True
+    parts.append(_train_part(objective, docs, options, options.last_steps, options.learning_rate / 5, "last"))
     save_masked_lm(objective, options.output)
     log = {"options": {k: str(v) for k, v in vars(options).items() if k not in ("output", "checkpoints")},
-           "passages": len(passages), "seconds": record.seconds, "tokens_per_second": record.tokens_per_second,
-           "evaluations": record.evaluations, "loss": [round(x, 4) for x in record.losses[:: max(1, options.steps // 200)]]}
+           "passages": len(docs.train.passages), "parts": parts}
     write_atomically(options.output / "training-log.json", json.dumps(log, indent=1) + "\n")
+
+
+def _train_part(objective, docs, options, steps, rate, name):
+    """Train for so many steps; returns the part's log."""
+    config = TrainingConfig(steps=steps, batch_size=options.batch_size, learning_rate=rate, warmup=0.05, schedule="cosine",
+                            evaluate_every=max(1, steps // 6), checkpoint_every=max(1, steps // 20))
+    unseen = docs.validation.passages[:256]
+    record = train(objective, docs.train.passages, config, output=options.checkpoints and options.checkpoints / name,
+                   resume=options.checkpoints is not None,
+                   evaluate=lambda encoder: {"negative_loss": -held_out_loss(objective, unseen)})
+    return {"steps": steps, "learning_rate": rate, "precision": record.precision, "seconds": record.seconds,
+            "tokens_per_second": record.tokens_per_second, "evaluations": record.evaluations,
+            "loss": [round(x, 4) for x in record.losses[:: max(1, steps // 100)]]}
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def compare(profile: ProfileOption = None, seeds: Annotated[int | None, typer.Op
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(help="What you look for, in your own words.")],
-    encoder: Annotated[str | None, typer.Option(help="bm25, base, mlm, simcse, minilm, or the path of a model.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="bm25, base, simcse, tsdae … as `course compare` trains, or the path of a model.")] = None,
     results: Annotated[int, typer.Option("--results", "-k", min=1, help="How many to show.")] = 5,
     corpus: Annotated[Path | None, typer.Option(help="Your own text: .txt, .csv, .jsonl or a folder.")] = None,
     profile: ProfileOption = None,

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as safetensors_bytes
 
+from course_lib import objectives
 from course_lib.encoder import SentenceEncoder
 from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
-from course_lib.objectives import MaskedLanguageModel, SimCSE
 from course_lib.search import BM25Search, ExactSearch, rank_bm25
 from course_lib.texts import hub, python_docs
 from course_lib.texts.store import cache_folder, write_atomically
@@ -27,9 +27,18 @@ METHODS = {  # in the order of the table
     "base_cls": "Base encoder, CLS",
     "mlm": "MLM",
     "simcse": "SimCSE",
+    "tsdae": "TSDAE, CLS",
+    "ct": "Contrastive Tension",
+    "ct_in_batch": "CT, in-batch negatives",
     "minilm": "all-MiniLM-L6-v2 (supervised)",
 }
-OBJECTIVES = {"mlm": MaskedLanguageModel, "simcse": SimCSE}  # what is trained, each by its recipe
+OBJECTIVES = {  # what is trained, each by its recipe
+    "mlm": objectives.MaskedLanguageModel,
+    "simcse": objectives.SimCSE,
+    "tsdae": objectives.DenoisingAutoEncoder,
+    "ct": objectives.ContrastiveTension,
+    "ct_in_batch": objectives.InBatchContrastiveTension,
+}
 SHORTEST_SENTENCE = 4  # words; shorter ones say too little to be told from their neighbours
 
 
@@ -64,7 +73,7 @@ def training_config(method, profile, seed=0):
     """The TrainingConfig of a method in a profile."""
     recipe = profile.recipes[method]
     return TrainingConfig(steps=recipe.steps, batch_size=recipe.batch_size, learning_rate=recipe.learning_rate,
-                          schedule=recipe.schedule, seed=seed)
+                          schedule=recipe.schedule, warmup=recipe.warmup, seed=seed)
 
 
 def make_objective(method, profile, seed=0):

@@ -18,6 +18,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from course_lib import functional
 from course_lib.texts.store import write_atomically
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -29,7 +30,7 @@ class TrainingConfig:
 
     steps: optimiser steps; None means `epochs` passes over the texts. batch_size: texts a batch; a step takes
     `accumulate` batches in each process. learning_rate: the peak. warmup: share of the steps. schedule: "linear",
-    "cosine" or "constant" after the warm-up. precision: "auto" (bf16 where the processor multiplies it in hardware,
+    "cosine", "constant" or "stepwise" (that of Contrastive Tension's authors) after the warm-up. precision: "auto" (bf16 where the processor multiplies it in hardware,
     else fp16 on CUDA, else fp32), or one of these. evaluate_every, checkpoint_every: in steps; 0 means only at the end,
     and never. keep_best: end with the weights that scored best rather than with the last.
     Raises ValueError for values out of range.
@@ -61,7 +62,7 @@ class TrainingConfig:
             raise ValueError(f"steps is {self.steps}; it must be at least 1, or None for `epochs` passes")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"warmup is {self.warmup}; it is a share of the steps, between 0 and 1")
-        for name, choices in (("schedule", ("linear", "cosine", "constant")),
+        for name, choices in (("schedule", ("linear", "cosine", "constant", "stepwise")),
                               ("precision", ("auto", "fp32", "bf16", "fp16"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
@@ -364,6 +365,8 @@ def schedule(step, steps, config):
         return (step + 1) / warmup
     if config.schedule == "constant":
         return 1.0
+    if config.schedule == "stepwise":
+        return functional.stepwise_decay(step - warmup, steps - warmup)
     done = (step - warmup) / max(1, steps - warmup)
     return 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from course_lib import experiments
+from course_lib import experiments, objectives
 from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
 from course_lib.notebook.profile import PROFILES, current_profile
@@ -74,7 +74,7 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch):
     whole = experiments.run("simcse", SMOKE, seed=3, progress=False)
     folder = experiments.run_folder(whole)
     shutil.rmtree(folder)
-    real, calls = experiments.SimCSE.forward, []
+    real, calls = objectives.SimCSE.forward, []
 
     def stops(self, batch):
         calls.append(1)
@@ -82,10 +82,10 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch):
             raise KeyboardInterrupt
         return real(self, batch)
 
-    monkeypatch.setattr(experiments.SimCSE, "forward", stops)
+    monkeypatch.setattr(objectives.SimCSE, "forward", stops)
     interrupted = experiments.run("simcse", SMOKE, seed=3, progress=False)
     assert interrupted.training["outcome"] == "interrupted" and not (folder / "record.json").exists()
-    monkeypatch.setattr(experiments.SimCSE, "forward", real)
+    monkeypatch.setattr(objectives.SimCSE, "forward", real)
     resumed = experiments.run("simcse", SMOKE, seed=3, progress=False)
     losses = [[s["loss"] for s in r.training["steps"]] for r in (whole, resumed)]
     assert losses[0] == losses[1]

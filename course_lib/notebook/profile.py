@@ -22,6 +22,7 @@ class Recipe:
     max_length: int = 48
     pooling: str = "mean"
     schedule: str = "linear"
+    warmup: float = 0.1
     options: dict = field(default_factory=dict)
 
 
@@ -44,17 +45,27 @@ class Profile:
 # tuned on the validation split; data/base-encoder/README.md and notebook 04 show what else was tried
 _CPU = {
     "mlm": Recipe(steps=60, batch_size=64, learning_rate=1e-4),
-    "simcse": Recipe(steps=400, batch_size=64, learning_rate=3e-4, options={"temperature": 0.1}),
+    "simcse": Recipe(steps=240, batch_size=64, learning_rate=3e-4, options={"temperature": 0.1}),
+    "tsdae": Recipe(steps=300, batch_size=32, learning_rate=5e-4, pooling="cls", options={"new_weights_rate": 3.0}),
+    "ct": Recipe(steps=150, batch_size=64, learning_rate=3e-5),
+    "ct_in_batch": Recipe(steps=120, batch_size=64, learning_rate=3e-4, options={"scale": 10.0}),
 }
 _SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
 # the settings of Sentence Transformers' examples, at fewer steps; the papers' are in `full`
 _GPU = {
     "mlm": Recipe(steps=500, batch_size=64, learning_rate=5e-5),
     "simcse": Recipe(steps=1000, batch_size=64, learning_rate=3e-5, options={"temperature": 0.05}),
+    "tsdae": Recipe(steps=2000, batch_size=8, learning_rate=3e-5, max_length=75, pooling="cls"),
+    "ct": Recipe(steps=2000, batch_size=16, learning_rate=1e-5, max_length=75, schedule="stepwise", warmup=0.0),
+    "ct_in_batch": Recipe(steps=500, batch_size=128, learning_rate=5e-5, max_length=75),
 }
 _FULL = {
     "mlm": Recipe(steps=10_000, batch_size=64, learning_rate=5e-5, max_length=100),
     "simcse": Recipe(steps=15_625, batch_size=64, learning_rate=3e-5, max_length=32, options={"temperature": 0.05}),
+    "tsdae": Recipe(steps=100_000, batch_size=8, learning_rate=3e-5, max_length=75, pooling="cls", schedule="constant"),
+    "ct": Recipe(steps=5000, batch_size=16, learning_rate=1e-5, max_length=75, schedule="stepwise", warmup=0.0,
+                 options={"reduction": "mean"}),
+    "ct_in_batch": Recipe(steps=7800, batch_size=128, learning_rate=5e-5, max_length=75),
 }
 _BASE = str(DATA / "base-encoder")
 PROFILES = {

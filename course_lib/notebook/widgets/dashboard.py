@@ -1,0 +1,172 @@
+"""A training that can be watched and stopped."""
+
+import threading
+import time
+
+import ipywidgets
+import numpy as np
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from course_lib.notebook import plots
+from course_lib.notebook.widgets.panel import Panel, as_html, as_text
+from course_lib.training import TrainingConfig, train
+
+DRAWING_SHARE = 0.05  # of the time; the training waits while the curves are drawn
+DRAWING_PAUSE = 1.0  # seconds between two drawings, at least
+FIRST_ERROR = 1.0  # seconds in which an error is raised where the training was asked for
+
+
+def training_dashboard(objective, texts, config=None, evaluate=None):
+    """Train in the background, with live curves and a button that stops; arguments as `course_lib.training.train` has.
+
+    Returns a Dashboard, which shows when it is the value of a cell. In the next cell, `record = dashboard.result()`
+    waits for the end and gives the TrainingRecord, so that no later cell uses an encoder that is still in training.
+    Stopping keeps the best weights evaluated so far, as Ctrl-C does in `train`. Raises what `train` raises for wrong
+    arguments.
+    """
+    return Dashboard(objective, texts, config or TrainingConfig(), evaluate)
+
+
+class Dashboard(Panel):
+    """A training that runs; `.result()` waits for its TrainingRecord.
+
+    A kernel hears a button only between two cells. While a cell waits, interrupting the kernel does the same.
+    """
+
+    def __init__(self, objective, texts, config, evaluate):
+        self.button = ipywidgets.Button(description="Stop", icon="stop", button_style="warning",
+                                        tooltip="End the training now and keep the best weights so far")
+        self.status, self.curves = ipywidgets.HTML(), ipywidgets.HTML()
+        super().__init__("Training dashboard", [ipywidgets.HBox([self.button, self.status]), self.curves],
+                         lambda: f"<p>{self.status.value}</p>{self.curves.value}")
+        self._record, self._error, self._output = None, None, None
+        self._config, self._losses, self._evaluations, self._unfinished = config, [], [], []
+        self._hint = ""
+        self._began = self._said = time.monotonic()
+        self._next_drawing = self._began + DRAWING_PAUSE
+        self._running, self._stopping, self._over = threading.Event(), threading.Event(), threading.Event()
+        self.button.on_click(lambda _: self.stop())
+        self._say(f"preparing {len(texts):,} texts …")
+        # a thread, so that the kernel stays free for the button; a daemon, so that it dies with the kernel
+        threading.Thread(target=self._train, args=(objective, texts, evaluate), daemon=True).start()
+        self._running.wait(FIRST_ERROR)
+        if self._error:
+            raise self._error
+
+    def stop(self):
+        """End the training with the step it is in; the outcome of its record is then "interrupted"."""
+        if not self._over.is_set():
+            self._stopping.set()
+            self.button.disabled = True
+            self._say("stopping …")
+
+    def result(self):
+        """Wait for the end and return the TrainingRecord; an interrupt of the kernel stops the training.
+
+        Raises what the training raised.
+        """
+        # not `await`: ipykernel 7.4 leaves a widget that is moved while a cell awaits without an answer for good
+        self.button.disabled, self._hint = True, " · interrupt the kernel (■) to stop"
+        while not self._over.is_set():
+            try:
+                self._over.wait(0.2)
+            except KeyboardInterrupt:
+                self.stop()
+        if self._output:  # the saved notebook should keep the last state, not that of the beginning
+            self._output.update(self._repr_mimebundle_(), raw=True)
+        if self._error:
+            raise self._error
+        return self._record
+
+    def _ipython_display_(self):
+        self._output = display(self._repr_mimebundle_(), raw=True, display_id=True)
+
+    # ------------------------------------------------------------------ in the thread
+
+    def _train(self, objective, texts, evaluate):
+        hook = objective.register_forward_hook(self._after_batch)
+        try:
+            self._record = train(objective, texts, self._config, progress=False,
+                                evaluate=evaluate and (lambda encoder: self._evaluate(evaluate, encoder)))
+            self._show_end()
+        except Exception as error:
+            self._error = error
+            self._say(f"{type(error).__name__}: {error}")
+        finally:
+            hook.remove()
+            self.button.disabled = True
+            self._running.set()
+            self._over.set()
+
+    def _after_batch(self, module, batch, loss):
+        """Note a batch's loss; the loop knows nothing of a dashboard, so this is a hook of the objective."""
+        self._running.set()
+        if self._stopping.is_set():
+            raise KeyboardInterrupt  # `train` ends then as it does on Ctrl-C
+        self._unfinished.append(float(loss.detach()))
+        if len(self._unfinished) == self._config.accumulate:
+            self._losses.append(sum(self._unfinished) / len(self._unfinished))
+            self._unfinished.clear()
+            self._show_step()
+
+    def _evaluate(self, evaluate, encoder):
+        self._say(f"{self._step()} · evaluating …")
+        scores = evaluate(encoder)
+        if isinstance(scores, dict):  # else `train` says what is wrong
+            self._evaluations.append((len(self._losses), {k: float(v) for k, v in scores.items()}))
+        return scores
+
+    # ------------------------------------------------------------------ what it shows
+
+    def _say(self, text):
+        self._said = time.monotonic()
+        self.status.value = f"<b>Training</b> · {as_text(text)}"
+
+    def _step(self):
+        return f"step {len(self._losses)}" + (f" of {self._config.steps}" if self._config.steps else "")
+
+    def _show_step(self):
+        now = time.monotonic()
+        if now - self._said > 0.3:
+            left, done = (self._config.steps or 0) - len(self._losses), now - self._began
+            to_go = f", about {done / len(self._losses) * left:.0f} s to go" if left > 0 else ""
+            self._say(f"{self._step()} · loss {self._losses[-1]:.3f} · {done:.0f} s{to_go}{self._hint}")
+        if now > self._next_drawing:
+            self.curves.value = as_html(_live(self._losses, self._evaluations))
+            self._next_drawing = time.monotonic() + max(DRAWING_PAUSE, (time.monotonic() - now) / DRAWING_SHARE)
+
+    def _show_end(self):
+        record = self._record
+        if record.steps:
+            self.curves.value = as_html(plots.training_curves(record))
+        took = f"{len(record.steps)} steps in {record.seconds:.0f} s, {record.texts_per_second:.0f} texts/s"
+        if record.outcome == "finished":
+            self._say(f"finished: {took}")
+        else:
+            measured = [e for e in record.evaluations if np.isfinite(e[self._score()])]
+            kept = max(measured, key=lambda e: e[self._score()], default=None)
+            weights = "its latest weights"
+            if kept:
+                best = f"{self._score()} {kept[self._score()]:.3f}"
+                weights = f"the weights of step {kept['step']}, which scored best ({best})"
+            self._say(f"stopped after {took}; the encoder has {weights}")
+
+    def _score(self):
+        """What `evaluate` returns first: how good the encoder is."""
+        return next(iter(self._evaluations[0][1]))
+
+
+def _live(losses, evaluations):
+    """The losses and each metric so far, in panels side by side."""
+    panels = {"Loss": list(enumerate(losses, 1))}
+    for name in evaluations[0][1] if evaluations else ():
+        panels[name] = [(step, scores[name]) for step, scores in evaluations]
+    with plots.style():
+        figure = Figure(figsize=(1 + 3.2 * len(panels), 3))
+        for axes, (name, points) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items()):
+            axes.plot(*zip(*points), "o-" if len(points) < 20 else "-")
+            axes.set(title=name, xlabel="Step")
+            axes.locator_params(axis="x", integer=True, nbins=5)
+    told = "; ".join(f"{name} {points[-1][1]:.3f} at step {points[-1][0]}" for name, points in panels.items())
+    return plots.show(figure, f"Curves of a training that is running: {told}.")

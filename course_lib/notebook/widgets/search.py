@@ -1,0 +1,115 @@
+"""A search box over the learner's own texts, with several ways of searching side by side."""
+
+import re
+
+import ipywidgets
+
+from course_lib.notebook.widgets.panel import Panel, as_text, field, note, redraw_on_change
+from course_lib.search import matched_words
+
+LONGEST = 240  # characters of a text that are shown
+
+
+def search_box(searchers, query="", k=5):
+    """Ask one question of several searchers and read their best texts next to each other.
+
+    searchers: {name: whatever has .search(query, k) → [Hit(id, score, text), …]}. query: asked at once. k: hits each.
+    Words that a text shares with the question, as BM25 compares them, are marked; a hit says which other searchers
+    found it too. Raises ValueError where there is no searcher, TypeError for one that cannot search.
+    """
+    searchers = _checked(searchers)
+    line = field(query, "Type a question and press Enter", "Question")
+    button = ipywidgets.Button(description="Search", icon="search", tooltip="Search (or press Enter)")
+    status, results = ipywidgets.HTML(), ipywidgets.HTML()
+    answered = []  # the question that the results are of
+
+    def search():
+        question = line.value.strip()
+        if answered == [question]:  # pressing the button leaves the field, which has asked already
+            return
+        found = {}
+        for name, searcher in searchers.items():
+            status.value = note(f"Searching: {name} …")  # a re-ranker may take seconds
+            found[name] = searcher.search(question, k=k) if question else []
+        results.value = _table(question, found) if question else note("Type a question to see what is found.")
+        status.value, answered[:] = "", [question]
+
+    search()
+    redraw_on_change([line, button], search, status)
+    named = " and ".join(searchers)
+    return Panel(f"Search box: {named}", [ipywidgets.HBox([line, button]), status, results],
+                 lambda: f"<p><b>Question:</b> {as_text(line.value.strip() or '…')}</p>{results.value}")
+
+
+def _checked(searchers):
+    if not isinstance(searchers, dict) or not searchers:
+        raise ValueError(f"searchers is {searchers!r:.60}; pass {{name: searcher}} with at least one, such as "
+                         "{'by words': BM25Search(texts)}")
+    for name, searcher in searchers.items():
+        if not callable(getattr(searcher, "search", None)):
+            raise TypeError(f"searchers[{name!r}] is a {type(searcher).__name__}, which has no .search(query, k); "
+                            "wrap an encoder as ExactSearch(encoder, texts)")
+    return dict(searchers)
+
+
+def _table(question, found):
+    """One column a searcher, one row a place in its list."""
+    cell = (f'align="left" style="text-align:left;vertical-align:top;width:{100 // len(found)}%;white-space:normal;'
+            'line-height:1.35;padding:0.35em 0.8em 0.35em 0"')
+    head = "".join(f"<th {cell}>{as_text(name)}</th>" for name in found)
+    rows = "".join(
+        "<tr>" + "".join(f"<td {cell}>{_hit(question, name, place, found)}</td>" for name in found) + "</tr>"
+        for place in range(max(map(len, found.values()))))
+    nothing = "".join(note(f"{name} finds nothing: no text fits.") for name, hits in found.items() if not hits)
+    return f'<table style="width:100%"><tr>{head}</tr>{rows}</table>{nothing}'
+
+
+def _hit(question, name, place, found):
+    """The hit at a place (from 0) of one searcher's list, as HTML; nothing where the list is shorter."""
+    if place >= len(found[name]):
+        return ""
+    hit = found[name][place]
+    shown, marked = _excerpt(question, hit.text)
+    also = [f"{other}: {_ordinal(rank)}" for other, hits in found.items() if other != name
+            for rank, one in enumerate(hits, 1) if one.id == hit.id]
+    remarks = ([] if marked else ["no word in common"]) + (["also " + ", ".join(also)] if also else [])
+    return (f"{place + 1}. <b>{as_text(hit.id)}</b> &nbsp; {hit.score:.2f}<br>{shown}"
+            + (f"<br><small><i>{as_text('; '.join(remarks))}</i></small>" if remarks else ""))
+
+
+def _excerpt(question, text):
+    """A text as HTML, shared words marked, and how many are; a long one from a little before the first of these."""
+    pieces = re.split(r"([^\W_]+)", text)  # every second piece is a word, or several that camel case joins
+    shared = [matched_words(question, piece) if i % 2 else [] for i, piece in enumerate(pieces)]
+    first = next((i for i, words in enumerate(shared) if words), 0)
+    start = 0 if len(text) <= LONGEST else _start(pieces, first)
+    shown, length = [], 0
+    for piece, words in zip(pieces[start:], shared[start:]):
+        if length + len(piece) > LONGEST:
+            shown.append(" …")
+            break
+        shown.append(_marked(piece, words))
+        length += len(piece)
+    return ("… " if start else "") + "".join(shown), sum(map(bool, shared))
+
+
+def _start(pieces, first):
+    """The piece to begin with, so that the first shared word is near the front."""
+    before, start = 0, first
+    while start and before + len(pieces[start - 1]) < LONGEST // 3:
+        start -= 1
+        before += len(pieces[start])
+    return start
+
+
+def _marked(piece, words):
+    """A piece of text as HTML, with the matched words in it marked."""
+    shown = ""
+    for word in words:
+        before, _, piece = piece.partition(word)
+        shown += f"{as_text(before)}<mark><b>{as_text(word)}</b></mark>"
+    return shown + as_text(piece)
+
+
+def _ordinal(place):
+    return f"{place}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(place, 'th') }"

@@ -46,9 +46,9 @@ class Profile:
 _CPU = {
     "mlm": Recipe(steps=60, batch_size=64, learning_rate=1e-4),
     "simcse": Recipe(steps=240, batch_size=64, learning_rate=3e-4, options={"temperature": 0.1}),
-    "tsdae": Recipe(steps=300, batch_size=32, learning_rate=5e-4, pooling="cls", options={"new_weights_rate": 3.0}),
-    "ct": Recipe(steps=150, batch_size=64, learning_rate=3e-5),
-    "ct_in_batch": Recipe(steps=120, batch_size=64, learning_rate=3e-4, options={"scale": 10.0}),
+    "tsdae": Recipe(steps=280, batch_size=32, learning_rate=5e-4, pooling="cls", options={"new_weights_rate": 3.0}),
+    "ct": Recipe(steps=100, batch_size=64, learning_rate=3e-5),
+    "ct_in_batch": Recipe(steps=100, batch_size=64, learning_rate=3e-4, options={"scale": 10.0}),
 }
 _SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
 # the settings of Sentence Transformers' examples, at fewer steps; the papers' are in `full`

@@ -1,0 +1,46 @@
+"""What a training step holds in memory, part by part, counted tensor by tensor."""
+
+import torch
+
+from course_lib.training import TrainingConfig, choose_precision, make_optimizer
+
+
+def training_memory(objective, texts, config=None):
+    """Count the bytes that one training step of an objective holds, at the moment its forward pass is over.
+
+    texts: of one batch, as `collate` takes them. config: a TrainingConfig, for the optimiser and the precision.
+    Returns {"weights", "gradients", "optimiser", "logits", "activations"} in bytes; logits are what the backward pass
+    keeps of vocabulary size, activations the rest that it keeps. What the allocator, the Python process and single
+    operations take on top is not in it. The objective's weights stay as they are; its gradients are cleared.
+    """
+    config = config or TrainingConfig()
+    device = objective.encoder.device
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(choose_precision(config.precision, device))
+    optimizer = make_optimizer(objective, config)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0  # a step fills the optimiser's state and moves nothing
+    training = objective.training
+    batch = objective.collate(texts, torch.Generator().manual_seed(config.seed))
+    kept = {}  # by storage: several operations may keep the same tensor, or views of it
+    with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(lambda t: _note(kept, t), lambda t: t):
+        with torch.autocast(device.type, kind, enabled=kind is not None):
+            loss = objective.train()({k: v.to(device) for k, v in batch.items()})
+    weights = {p.untyped_storage().data_ptr(): p for p in objective.parameters()}
+    sizes = [(t.untyped_storage().nbytes(), t.shape[-1] if t.ndim else 0) for k, t in kept.items() if k not in weights]
+    kept.clear()
+    loss.backward()
+    gradients = sum(p.grad.nbytes for p in weights.values() if p.grad is not None)
+    optimizer.step()
+    state = [v for values in optimizer.state.values() for v in values.values() if torch.is_tensor(v)]
+    optimizer.zero_grad()
+    objective.train(training)
+    vocabulary = objective.encoder.transformer.config.vocab_size
+    return {"weights": sum(p.nbytes for p in weights.values()), "gradients": gradients,
+            "optimiser": sum(v.nbytes for v in state),
+            "logits": sum(size for size, width in sizes if width == vocabulary),
+            "activations": sum(size for size, width in sizes if width != vocabulary)}
+
+
+def _note(kept, tensor):
+    kept[tensor.untyped_storage().data_ptr()] = tensor.detach()
+    return tensor

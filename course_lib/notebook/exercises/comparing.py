@@ -110,7 +110,7 @@ def _array_difference(expected, got, tolerance, strict, shapes, values, what):
         return Difference("nan", what, expected, got, _where(invalid))
     with np.errstate(invalid="ignore"):  # inf − inf
         off = ours != theirs if exact else ~(
-            (np.abs(ours - theirs) <= tolerance * np.maximum(1, np.abs(ours))) | (ours == theirs)
+            (np.isfinite(ours) & (np.abs(ours - theirs) <= tolerance * np.maximum(1, np.abs(ours)))) | (ours == theirs)
             | (np.isnan(ours) & np.isnan(theirs)))
     return Difference("value", what, expected, got, _where(off)) if off.any() else None
 

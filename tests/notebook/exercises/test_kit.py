@@ -3,6 +3,7 @@
 import contextlib
 import html.parser
 import io
+import math
 import random
 import sys
 import threading
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 
 from course_lib import functional
 from course_lib.notebook.exercises import sentence_encoder, simcse, start_here
+from course_lib.notebook.exercises.comparing import difference
 from course_lib.notebook.exercises.kit import Exercise, Mistake
 from course_lib.notebook.exercises.showing import show_value, values_apart
 
@@ -179,6 +181,11 @@ def wrong(exercise, function):
 def test_what_differs_is_said(kind, said, change):
     outcome = wrong(simcse.info_nce, lambda a, b, temperature: change(functional.info_nce(a, b, temperature)))
     assert outcome.difference.kind == kind and said in outcome.message
+
+
+@pytest.mark.parametrize("got, same", [(math.inf, True), (-math.inf, False), (1.0, False), (math.nan, False)])
+def test_infinity_is_no_other_number(got, same):
+    assert (difference(math.inf, got, tolerance=1e-4) is None) == same
 
 
 def test_a_gradient_that_is_wrong_is_shown():

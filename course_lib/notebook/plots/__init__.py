@@ -5,8 +5,6 @@ is computed from the same data as the picture. Text from a corpus is drawn as it
 A figure of your own: `with plots.style(): figure, axes = plt.subplots()`, then `plots.show(figure, alt)`.
 """
 
-import textwrap  # noqa: F401  notebook 03 wraps the titles of its own figures with it
-
 from course_lib.notebook.plots.diagrams import loss_relations, pipeline
 from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style, words
 from course_lib.notebook.plots.results import bootstrap_distribution, comparison_bars, comparison_picture, memory_bars

@@ -74,10 +74,11 @@ def clean(notebook):
 
 
 def _is_progress(output):
-    """A progress bar: on stderr as text, or as a widget without anything else to show."""
-    text = output.get("text", "") or str(output.get("data", {}).get("text/plain", ""))
-    return bool(re.search(r"\d+%\||it/s\]|step/s|0%\|", text)) or (
-        "application/vnd.jupyter.widget-view+json" in output.get("data", {}))
+    """A progress bar: on stderr as text, or as a widget that brings no still form to show in its place."""
+    data = output.get("data", {})
+    text = output.get("text", "") or str(data.get("text/plain", ""))
+    bar = re.search(r"\d+%\||it/s\]|step/s|0%\|", text) is not None
+    return bar or ("application/vnd.jupyter.widget-view+json" in data and "text/html" not in data)
 
 
 def _without_paths(text):

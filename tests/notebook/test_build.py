@@ -13,7 +13,7 @@ def cleaned():
     """The outputs of a notebook's cell after `clean`, given those before."""
 
     def clean_outputs(*outputs):
-        cell = nbformat.v4.new_code_cell("1", outputs=list(outputs), metadata={"execution": {"iopub": 1}, "tags": ["a"]})
+        cell = nbformat.v4.new_code_cell("1", outputs=list(outputs), metadata={"execution": {"iopub.execute_input": "2026-01-01T00:00:00Z"}, "tags": ["a"]})
         notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
         clean(notebook)
         nbformat.validate(notebook)

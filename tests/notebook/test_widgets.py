@@ -155,7 +155,6 @@ def test_a_page_made_of_a_notebook_misses_nothing_but_the_answers(committed, pan
     assert "<script>window.harm" not in page and widgets.as_text("<script>window.harm = 1</script>") in page
 
 
-@pytest.mark.xfail(strict=True, reason="build.py takes every output with a widget for a progress bar")
 def test_a_committed_notebook_keeps_the_still_widgets(committed):
     build.clean(committed)
     kept = [cell.outputs[0].data for cell in committed.cells]

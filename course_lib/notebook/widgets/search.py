@@ -54,14 +54,14 @@ def _checked(searchers):
 
 def _table(question, found):
     """One column a searcher, one row a place in its list."""
-    cell = (f'align="left" style="text-align:left;vertical-align:top;width:{100 // len(found)}%;white-space:normal;'
+    cell = (f'align="left" style="text-align:left;vertical-align:top;width:{100 // len(found)}%;white-space:normal;overflow-wrap:anywhere;'
             'line-height:1.35;padding:0.35em 0.8em 0.35em 0"')
     head = "".join(f"<th {cell}>{as_text(name)}</th>" for name in found)
     rows = "".join(
         "<tr>" + "".join(f"<td {cell}>{_hit(question, name, place, found)}</td>" for name in found) + "</tr>"
         for place in range(max(map(len, found.values()))))
     nothing = "".join(note(f"{name} finds nothing: no text fits.") for name, hits in found.items() if not hits)
-    return f'<table style="width:100%"><tr>{head}</tr>{rows}</table>{nothing}'
+    return f'<table style="width:100%;table-layout:fixed"><tr>{head}</tr>{rows}</table>{nothing}'
 
 
 def _hit(question, name, place, found):

@@ -48,13 +48,14 @@ def compare(profile: ProfileOption = None, seeds: Annotated[int | None, typer.Op
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(help="What you look for, in your own words.")],
-    encoder: Annotated[str | None, typer.Option(help="bm25, base, simcse, tsdae … as `course compare` trains, or the path of a model.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="bm25, base, simcse … as `course compare` has them, hybrid, or the path of a model.")] = None,
     results: Annotated[int, typer.Option("--results", "-k", min=1, help="How many to show.")] = 5,
     corpus: Annotated[Path | None, typer.Option(help="Your own text: .txt, .csv, .jsonl or a folder.")] = None,
     profile: ProfileOption = None,
 ):
     """Search your Python documentation, or your own text, by meaning."""
     from course_lib import experiments
+    from course_lib.search import matched_words
     from course_lib.texts import own_corpus
 
     if not query.strip():
@@ -69,7 +70,9 @@ def search(
     console.print(f"{len(texts):,} texts, searched with: {experiments.METHODS.get(method, method)}")
     for rank, hit in enumerate(hits, 1):
         title = hit.id if isinstance(hit.id, str) else f"text {hit.id + 1}"
-        console.print(f"[bold]{rank}. {escape(title)}[/]  {hit.score:.3f}\n   {escape(hit.text[:240])}")
+        words = ", ".join(matched_words(query, hit.text)) or "no word"
+        console.print(f"[bold]{rank}. {escape(title)}[/]  {hit.score:.3f}  [dim]shares {escape(words)}[/]\n"
+                      f"   {escape(hit.text[:240])}")
     if not hits:
         console.print("Nothing shares a word with the query. Try an encoder: --encoder base")
 

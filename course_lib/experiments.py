@@ -16,7 +16,7 @@ from course_lib import objectives
 from course_lib.encoder import SentenceEncoder
 from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
-from course_lib.search import BM25Search, ExactSearch, rank_bm25
+from course_lib.search import BM25Search, ExactSearch, HybridSearch, rank_bm25
 from course_lib.texts import hub, python_docs
 from course_lib.texts.store import cache_folder, write_atomically
 from course_lib.training import TrainingConfig, TrainingRecord, memory_in_use, train
@@ -172,12 +172,15 @@ def _sts():
 
 
 def searcher(method, texts, profile, progress=True):
-    """A search over texts, (id → text) or a list, by BM25, a method's encoder, or the model in a folder.
+    """A search over texts, (id → text) or a list, by BM25, a method's encoder, the model in a folder, or "hybrid": BM25
+    and the best trained encoder, merged by rank.
 
     Embeddings of large corpora are kept in the cache, by the weights and the texts.
     """
     if method == "bm25":
         return BM25Search(texts)
+    if method == "hybrid":
+        return HybridSearch([searcher(m, texts, profile, progress) for m in (best_trained(profile), "bm25")])
     encoder = load_encoder(method, profile) if method in METHODS else SentenceEncoder.from_pretrained(method)
     return ExactSearch(CachedEncoder(encoder), texts, progress=progress)
 

@@ -36,6 +36,15 @@ def test_search_in_own_text_by_meaning(run, tmp_path):
     assert "kitten" in result.output and "Interest" not in result.output
 
 
+def test_a_hybrid_search_merges_words_and_meaning_and_says_what_is_shared(run, tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("The cat sat on the mat.\nInterest rates rose again.\nA kitten slept on the rug.\n")
+    result = run("search", "the cat of the house", "--encoder", "hybrid", "--corpus", str(path), "-k", "3")
+    assert result.exit_code == 0, result.output
+    first = result.output.split("2.")[0]
+    assert "The cat sat" in first and "shares cat" in first and "shares no word" in result.output
+
+
 @pytest.mark.parametrize("arguments, message", [
     (("search", " "), "the query is empty"),
     (("search", "x", "--encoder", "no/such-model"), "no folder"),

@@ -114,8 +114,24 @@ def test_tied_weights_are_one_and_untied_ones_are_not(shallow, pairs):
     count = [sum(p.numel() for p in g.parameters()) for g in (tied, untied)]
     of_encoder = sum(p.numel() for p in tied.encoder.parameters())
     size = tied.encoder.dimension
-    new = LAYERS * (4 * (size + 1) + 2) * size + (size + 3) * size + 14_998 + 2
+    new = LAYERS * (4 * (size + 1) + 2) * size + (size + 3) * size + tied.encoder.transformer.config.vocab_size
     assert count == [of_encoder + new, 2 * of_encoder + new]
+
+
+@pytest.mark.parametrize("tie_weights", [True, False])
+def test_a_decoder_of_fewer_layers(shallow, pairs, tie_weights):
+    """It is as that of an encoder that has no more, but for what it reads."""
+    deep, flat = (QueryGenerator(shallow(n, max_length=32), tie_weights, 1).eval() for n in (LAYERS, 1))
+    new = [sum(p.numel() for p in g.parameters()) - sum(p.numel() for p in g.encoder.parameters()) for g in (deep, flat)]
+    assert new[0] == new[1] and deep.settings()["decoder_layers"] == 1
+    batch = deep.collate(pairs[:4], None)
+    with torch.no_grad():
+        states = flat.encoder.token_embeddings(batch)
+        source = (states, batch["attention_mask"])
+        assert torch.equal(*(g.decoder(batch["decoder_input_ids"], source) for g in (deep, flat)))
+        assert not torch.equal(deep(batch), flat(batch))
+    with pytest.raises(ValueError, match="decoder_layers is 3; this encoder has 1 to 2"):
+        QueryGenerator(shallow(LAYERS), decoder_layers=3)
 
 
 def test_training_makes_the_queries_likelier(shallow, pairs):
@@ -231,9 +247,9 @@ def test_settings_out_of_range(generator, option, value, message):
 # --------------------------------------------------------------------------- to disk and back
 
 
-@pytest.mark.parametrize("tie_weights", [True, False])
-def test_what_is_saved_is_loaded(shallow, pairs, tmp_path, tie_weights):
-    generator = QueryGenerator(shallow(LAYERS, pooling="cls", max_length=32), tie_weights)
+@pytest.mark.parametrize("tie_weights, decoder_layers", [(True, None), (True, 1), (False, 1)])
+def test_what_is_saved_is_loaded(shallow, pairs, tmp_path, tie_weights, decoder_layers):
+    generator = QueryGenerator(shallow(LAYERS, pooling="cls", max_length=32), tie_weights, decoder_layers)
     with torch.no_grad():
         for weight in generator.parameters():
             weight.add_(torch.randn(weight.shape, generator=seeded(len(weight))), alpha=0.02)

@@ -22,8 +22,8 @@ class Read(NamedTuple):
 class PassageDecoder(Decoder):
     """TSDAE's decoder, but that every layer looks at all token vectors of a passage rather than at one vector."""
 
-    def __init__(self, transformer):
-        super().__init__(transformer)
+    def __init__(self, transformer, layers=None):
+        super().__init__(transformer, layers)
         for layer in self.layers:
             layer.cross_attention = PassageAttention(layer)
 

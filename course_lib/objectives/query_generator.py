@@ -17,6 +17,7 @@ from course_lib.objectives.examples import tokenize_examples
 from course_lib.objectives.mlm import MaskedLanguageHead
 from course_lib.objectives.passage_decoder import PassageDecoder
 from course_lib.objectives.sampling import generate_texts
+from course_lib.objectives.tsdae import encoder_layers
 from course_lib.texts.store import write_atomically
 
 SETTINGS = "query_generator.json"
@@ -27,17 +28,22 @@ class QueryGenerator(Objective):
 
     encoder: reads the passage. tie_weights: the decoder is made of the encoder's own layers and embeddings, and only its
     cross-attention is new, which Rothe et al. (2020) found to work as well as separate weights; False gives it copies.
-    Texts are (passage, query); the head is read from the encoder's checkpoint where that carries one.
+    decoder_layers: the first so many layers; None means all. The decoder runs once for every token it writes, so that
+    fewer save most of the time. Texts are (passage, query); the head is read from the encoder's checkpoint where that
+    carries one.
 
     Batch: input_ids and attention_mask (B, T) of the passages, decoder_input_ids and labels (B, T') of the queries.
-    Loss: scalar, nats a token. Raises ValueError for examples of another kind.
+    Loss: scalar, nats a token. Raises ValueError for examples of another kind and for layers that the encoder has not.
     """
 
-    def __init__(self, encoder, tie_weights=True):
+    def __init__(self, encoder, tie_weights=True, decoder_layers=None):
         super().__init__(encoder)
         self.tie_weights = tie_weights
         transformer = encoder.transformer if tie_weights else copy.deepcopy(encoder.transformer)
-        self.decoder = PassageDecoder(transformer)
+        self.decoder = PassageDecoder(transformer, decoder_layers)
+        self.decoder_layers = len(self.decoder.layers)
+        if not tie_weights:
+            del encoder_layers(transformer)[self.decoder_layers :]  # of the copy: nothing uses them
         self.head = MaskedLanguageHead(transformer).to(encoder.device)
         self.head.load(encoder.source)
         self.begin_id, self.end_id = encoder.token_ids([""])[0]  # [CLS] and [SEP], which frame a query too
@@ -103,7 +109,8 @@ class QueryGenerator(Objective):
         with _quiet():
             self.encoder.tokenizer.save_pretrained(path)
             self.encoder.transformer.config.save_pretrained(path)
-        settings = {"tie_weights": self.tie_weights, "pooling": self.encoder.pooling, "max_length": self.encoder.max_length}
+        settings = {"tie_weights": self.tie_weights, "decoder_layers": self.decoder_layers,
+                    "pooling": self.encoder.pooling, "max_length": self.encoder.max_length}
         write_atomically(path / SETTINGS, json.dumps(settings, indent=2) + "\n")
         tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in self._weights().items()}
         write_atomically(path / "model.safetensors", safetensors_bytes(tensors, {"format": "pt"}))
@@ -131,7 +138,7 @@ class QueryGenerator(Objective):
         if getattr(transformer, "pooler", None) is not None:
             transformer.pooler = None
         encoder = SentenceEncoder(transformer, tokenizer, settings["pooling"], settings["max_length"])
-        generator = cls(encoder, settings["tie_weights"])
+        generator = cls(encoder, settings["tie_weights"], settings["decoder_layers"])
         own = generator._weights()
         if own.keys() != weights.keys() or any(own[k].shape != v.shape for k, v in weights.items()):
             raise ValueError(f"the weights in {path} are not those of its configuration; copy the generator again")

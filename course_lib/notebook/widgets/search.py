@@ -54,14 +54,14 @@ def _checked(searchers):
 
 def _table(question, found):
     """One column a searcher, one row a place in its list."""
-    cell = (f'align="left" style="text-align:left;vertical-align:top;width:{100 // len(found)}%;white-space:normal;overflow-wrap:anywhere;'
+    cell = (f'align="left" style="text-align:left;vertical-align:top;width:{100 // len(found)}%;white-space:normal;'
             'line-height:1.35;padding:0.35em 0.8em 0.35em 0"')
     head = "".join(f"<th {cell}>{as_text(name)}</th>" for name in found)
     rows = "".join(
         "<tr>" + "".join(f"<td {cell}>{_hit(question, name, place, found)}</td>" for name in found) + "</tr>"
         for place in range(max(map(len, found.values()))))
     nothing = "".join(note(f"{name} finds nothing: no text fits.") for name, hits in found.items() if not hits)
-    return f'<table style="width:100%;table-layout:fixed"><tr>{head}</tr>{rows}</table>{nothing}'
+    return f'<table style="width:100%"><tr>{head}</tr>{rows}</table>{nothing}'
 
 
 def _hit(question, name, place, found):
@@ -73,8 +73,15 @@ def _hit(question, name, place, found):
     also = [f"{other}: {_ordinal(rank)}" for other, hits in found.items() if other != name
             for rank, one in enumerate(hits, 1) if one.id == hit.id]
     remarks = ([] if marked else ["no word in common"]) + (["also " + ", ".join(also)] if also else [])
-    return (f"{place + 1}. <b>{as_text(hit.id)}</b> &nbsp; {hit.score:.2f}<br>{shown}"
+    return (f"{place + 1}. <b>{_breakable(hit.id)}</b> &nbsp; {hit.score:.2f}<br>{shown}"
             + (f"<br><small><i>{as_text('; '.join(remarks))}</i></small>" if remarks else ""))
+
+
+def _breakable(name):
+    """A hit's name as HTML; a long dotted one may be broken at its joints, where it would run into the next column."""
+    if len(str(name)) > 24 and re.fullmatch(r"[\w.]+", str(name)):
+        return re.sub(r"(?<=[._])", "<wbr>", as_text(name))
+    return as_text(name)
 
 
 def _excerpt(question, text):

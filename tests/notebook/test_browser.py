@@ -171,22 +171,25 @@ class Page:
         self.find(css).send_keys(Keys.CONTROL + "a", Keys.NULL, text, Keys.ENTER)
 
     def cells(self):
-        """The code cells of the open notebook: {"execution_count", "outputs"}."""
-        return self.notebook("content.model.sharedModel.toJSON().cells.filter(c => c.cell_type == 'code')")
+        """The code cells of the open notebook: (execution count, source, traceback of an error or None)."""
+        # no outputs: several times a second, their pictures would be much to carry
+        return self.notebook(
+            "content.widgets.filter(c => c.model.type == 'code').map(c => [c.model.executionCount, "
+            "c.model.sharedModel.source, c.model.sharedModel.outputs.find(o => o.output_type == 'error')?.traceback])")
 
     def run_to_the_end(self, patience=RUNNING):
-        """Wait until a fresh kernel has run every cell; returns the cells. An error ends the wait."""
+        """Wait until a fresh kernel has run every cell. An error ends the wait."""
 
         def over():
             cells = self.cells()
-            errors = ["\n".join(o["traceback"]) for c in cells for o in c["outputs"] if o["output_type"] == "error"]
+            errors = ["\n".join(traceback) for _, _, traceback in cells if traceback]
             assert not errors, errors[0]
-            return [c["execution_count"] for c in cells] == list(range(1, len(cells) + 1)) and cells
+            return [count for count, _, _ in cells] == list(range(1, len(cells) + 1))
 
         try:
-            return self.until(over, "", patience)
+            self.until(over, "", patience)
         except TimeoutException:
-            waiting = next((c["source"] for c in self.cells() if not c["execution_count"]), "none")
+            waiting = next((source for count, source, _ in self.cells() if not count), "none")
             pytest.fail(f"the notebook did not come to its end in {patience} s; the first cell not run is:\n{waiting}")
 
 

@@ -33,14 +33,23 @@ def doctor():
 
 
 @app.command()
-def compare(profile: ProfileOption = None, seeds: Annotated[int | None, typer.Option(help="Train with so many seeds.")] = None):
+def compare(
+    methods: Annotated[list[str] | None, typer.Argument(help="simcse, tsdae …; by default all that the course teaches.")] = None,
+    profile: ProfileOption = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Train with so many seeds.")] = None,
+    sentences: Annotated[int | None, typer.Option(help="Train on so many sentences instead of the profile's.")] = None,
+):
     """Train what the course teaches, measure it on held-out labels, print the comparison. Finished runs are not repeated."""
     from course_lib import experiments
     from course_lib.evaluation import comparison
 
-    chosen = _profile(profile)
+    try:
+        chosen = _profile(profile) if sentences is None else _profile(profile).at_sentences(sentences)
+        experiments.check_methods(methods)
+    except ValueError as error:
+        _fail(error)
     console.print(f"Profile: {chosen.name} ({chosen.purpose}). Ctrl-C stops; the same command goes on.")
-    records, files = experiments.compare(chosen, seeds=range(seeds) if seeds else None, say=console.print)
+    records, files = experiments.compare(chosen, methods, seeds=range(seeds) if seeds else None, say=console.print)
     console.print(comparison.as_rich_table(records))
     console.print(f"Picture: {files['picture']}\nPage:    {files['page']}\nNotebooks: make lab", soft_wrap=True)
 

@@ -35,10 +35,18 @@ def source_pairs(docs, libraries=SOURCE):
 
 def target_passages(docs, libraries=TARGET):
     """The text that may be used: {id: passage} of the target's training documents, without held-out sentences."""
+    return {f"passage {number}": passage for number, passage in enumerate(_training_text(docs, libraries).passages)}
+
+
+def target_sentences(docs, libraries=TARGET):
+    """The same text as a list of distinct sentences, for what trains on sentences."""
+    return _training_text(docs, libraries).sentences
+
+
+def _training_text(docs, libraries):
     documents = _of(docs.train.documents, libraries)
     forbidden = {s for d in documents for s in d.sentences} - set(docs.train.sentences)
-    found = PythonDocs(documents, split="train", forbidden=forbidden).passages
-    return {f"passage {number}": passage for number, passage in enumerate(found)}
+    return PythonDocs(documents, split="train", forbidden=forbidden)
 
 
 def target_tasks(docs, libraries=TARGET, split="test"):

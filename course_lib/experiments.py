@@ -39,6 +39,7 @@ OBJECTIVES = {  # what is trained, each by its recipe
     "ct": objectives.ContrastiveTension,
     "ct_in_batch": objectives.InBatchContrastiveTension,
 }
+RECORDED = Path(__file__).parents[1] / "data" / "recorded-runs"
 SHORTEST_SENTENCE = 4  # words; shorter ones say too little to be told from their neighbours
 
 
@@ -90,8 +91,7 @@ def run(method, profile, seed=0, refresh=False, progress=True):
 
     method: a key of METHODS. profile: a Profile. refresh: run in any case. An interrupted training goes on where it was.
     """
-    if method not in METHODS:
-        raise ValueError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}")
+    check_methods([method])
     record = _blank(method, profile, seed)
     folder = run_folder(record)
     path = folder / "record.json"
@@ -112,6 +112,13 @@ def run(method, profile, seed=0, refresh=False, progress=True):
         return record  # shown, but not kept: the next call goes on with the training
     record.save(path)
     return record
+
+
+def check_methods(methods):
+    """Raise ValueError where a name is no method's."""
+    for method in methods or ():
+        if method not in METHODS:
+            raise ValueError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}")
 
 
 def _trained(record, folder, profile, refresh, progress):
@@ -231,14 +238,14 @@ def _blank(method, profile, seed):
     if method in OBJECTIVES:
         configuration |= {"recipe": asdict(profile.recipes[method]),
                           "training": asdict(training_config(method, profile, seed))}
-    data = {"texts": load_docs().fingerprint, "base_encoder": _weights_fingerprint(profile.base_encoder),
+    data = {"texts": load_docs().fingerprint, "base_encoder": weights_fingerprint(profile.base_encoder),
             "stsb": hub.available(hub.STSB)}
     return RunRecord(method, METHODS[method], profile.name, seed, configuration, data, comparison.versions(),
                      comparison.machine())
 
 
 @cache
-def _weights_fingerprint(name):
+def weights_fingerprint(name):
     path = Path(name) / "model.safetensors"
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else name
 
@@ -255,18 +262,33 @@ def run_folder(record):
 def compare(profile, methods=None, seeds=None, progress=True, say=print):
     """Run what has not been run, and write the comparison as a picture and a page.
 
-    Returns (records, {"picture": path, "page": path}). say: called with a line before each run.
+    methods: keys of METHODS; by default all, of which those that `profile.trains` leaves out are shown as recorded, unless
+    they have been run here. Returns (records, {"picture": path, "page": path}). say: called with a line before each run.
     """
     records = []
     for method in methods or METHODS:
         if method == "minilm" and reference_folder() is None:
             say("all-MiniLM-L6-v2's weights are not on this machine: its row is left out.")
             continue
+        spared = not methods and method in OBJECTIVES and method not in (profile.trains or OBJECTIVES)
+        if spared and not is_trained(method, profile, profile.seeds[0]) and (shown := recorded_runs(method, profile)):
+            say(f"{METHODS[method]}: as recorded in data/recorded-runs; to train it here: course compare {method}")
+            records += shown
+            continue
         for seed in (seeds or profile.seeds) if method in OBJECTIVES else (0,):
             known = (run_folder(_blank(method, profile, seed)) / "record.json").is_file()
             say(f"{METHODS[method]}: " + ("taken from its run record" if known else "running"))
             records.append(run(method, profile, seed, progress=progress))
     return records, write_comparison(records, runs_folder())
+
+
+def recorded_runs(method, profile):
+    """The run records of a method that ship with the course, by seed, if they were made with the profile's recipe; else []."""
+    found = [RunRecord.load(path) for path in sorted(RECORDED.glob(f"{profile.name}-{method}-[0-9]*.json"))]
+    now = _blank(method, profile, 0).configuration.get("recipe")
+    for record in found:
+        record.note = "recorded"
+    return [record for record in found if record.configuration.get("recipe") == json.loads(json.dumps(now))]
 
 
 def write_comparison(records, folder):

@@ -50,6 +50,8 @@ def test_a_hybrid_search_merges_words_and_meaning_and_says_what_is_shared(run, t
     (("search", "x", "--encoder", "no/such-model"), "no folder"),
     (("search", "x", "--corpus", "absent.txt"), "absent.txt"),
     (("compare", "--profile", "fast"), "COURSE_PROFILE takes"),
+    (("compare", "word2vec"), "there is no method 'word2vec'"),
+    (("compare", "--sentences", "3"), "a batch alone takes more"),
 ])
 def test_mistakes_get_one_clear_line(run, docs, arguments, message):
     result = run(*arguments)

@@ -136,6 +136,33 @@ def test_the_page_escapes_what_it_shows_and_the_picture_is_one(records, tmp_path
     assert files["picture"].read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_a_profile_does_not_train_is_shown_as_recorded(records, runs, tmp_path, monkeypatch, docs):
+    """A plain `course compare` trains what its time allows; the other rows say that they come from elsewhere."""
+    profile = dataclasses.replace(SMOKE, trains=("mlm",), name="quick")
+    monkeypatch.setattr(experiments, "RECORDED", tmp_path)
+    monkeypatch.setattr(experiments, "METHODS", {m: experiments.METHODS[m] for m in ("bm25", "simcse")})
+    for record in records[2:]:
+        record.save(tmp_path / f"quick-simcse-{record.seed}.json")
+    said = []
+    shown, _ = experiments.compare(profile, progress=False, say=said.append)
+    assert [(r.method, r.seed, r.note) for r in shown] == [("bm25", 0, ""), ("simcse", 0, "recorded"), ("simcse", 1, "recorded")]
+    assert [row["method"] for row in comparison.table(shown)] == ["BM25", "SimCSE (recorded)"]
+    assert "course compare simcse" in said[-1]
+    other = dataclasses.replace(profile, recipes=with_steps(2).recipes)
+    assert not experiments.recorded_runs("simcse", other)  # other settings: nothing was recorded
+    trained, _ = experiments.compare(profile, ["simcse"], progress=False, say=said.append)  # asked for by name
+    assert [r.note for r in trained] == [""]
+    assert [r.note for r in experiments.compare(profile, progress=False, say=said.append)[0]] == ["", ""]  # now it is there
+
+
+def test_the_same_recipes_at_a_number_of_sentences():
+    profile = PROFILES["cpu"].at_sentences(6400)
+    assert {name: r.steps * r.batch_size for name, r in profile.recipes.items()} == dict.fromkeys(profile.recipes, 6400)
+    assert profile.name != PROFILES["cpu"].name and profile.recipes["ct"].learning_rate == PROFILES["cpu"].recipes["ct"].learning_rate
+    with pytest.raises(ValueError, match="sentences is 5; a batch alone takes more"):
+        PROFILES["cpu"].at_sentences(5)
+
+
 def test_profiles(monkeypatch):
     monkeypatch.setenv("COURSE_PROFILE", "smoke")
     assert current_profile().name == "smoke"

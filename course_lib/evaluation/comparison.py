@@ -143,7 +143,7 @@ def table(records):
     rows = []
     for method in methods:
         mine = [r for r in records if r.method == method]
-        rows.append({"method": mine[0].title, **{t: interval(mine, t) for t in tasks}, "seeds": len(mine),
+        rows.append({"method": mine[0].title + (f" ({mine[0].note})" if mine[0].note else ""), **{t: interval(mine, t) for t in tasks}, "seeds": len(mine),
                      "seconds": sum(r.seconds for r in mine) / len(mine) if mine[0].training else None,
                      "texts_per_second": sum(r.texts_per_second for r in mine) / len(mine) or None,
                      "peak_memory": max(r.peak_memory for r in mine) or None})

@@ -30,7 +30,7 @@ class Recipe:
 class Profile:
     """What a machine can afford. A learner may read it, copy it with `dataclasses.replace`, and train with other numbers.
 
-    recipes: {method: Recipe}, by the names that `course compare` uses.
+    recipes: {method: Recipe}, by the names that `course compare` uses, and of the stages of domain adaptation.
     """
 
     name: str
@@ -39,7 +39,16 @@ class Profile:
     base_encoder: str  # a folder, or a hub name
     recipes: dict[str, Recipe]
     queries: int | None = None  # of each labelled task; None for all
+    target_passages: int | None = None  # that queries are generated for (GenQ, GPL); None for all
     seeds: tuple[int, ...] = (0,)
+    trains: tuple[str, ...] | None = None  # what `course compare` trains unasked, others are shown as recorded; None: all
+
+    def at_sentences(self, sentences):
+        """The same profile with every method trained on so many sentences; it has a name of its own, and so have its runs."""
+        if sentences < max(r.batch_size for r in self.recipes.values()):
+            raise ValueError(f"sentences is {sentences}; a batch alone takes more")
+        recipes = {name: replace(r, steps=sentences // r.batch_size) for name, r in self.recipes.items()}
+        return replace(self, name=f"{self.name}-{sentences}-sentences", recipes=recipes)
 
 
 # tuned on the validation split; data/base-encoder/README.md and notebook 04 show what else was tried
@@ -49,6 +58,9 @@ _CPU = {
     "tsdae": Recipe(steps=280, batch_size=32, learning_rate=5e-4, pooling="cls", options={"new_weights_rate": 3.0}),
     "ct": Recipe(steps=100, batch_size=64, learning_rate=3e-5),
     "ct_in_batch": Recipe(steps=100, batch_size=64, learning_rate=3e-4, options={"scale": 10.0}),
+    "source": Recipe(steps=94, batch_size=64, learning_rate=3e-4, max_length=64),
+    "genq": Recipe(steps=100, batch_size=64, learning_rate=2e-4, max_length=64),
+    "gpl": Recipe(steps=150, batch_size=32, learning_rate=2e-4, max_length=64),
 }
 _SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
 # the settings of Sentence Transformers' examples, at fewer steps; the papers' are in `full`
@@ -58,6 +70,9 @@ _GPU = {
     "tsdae": Recipe(steps=2000, batch_size=8, learning_rate=3e-5, max_length=75, pooling="cls"),
     "ct": Recipe(steps=2000, batch_size=16, learning_rate=1e-5, max_length=75, schedule="stepwise", warmup=0.0),
     "ct_in_batch": Recipe(steps=500, batch_size=128, learning_rate=5e-5, max_length=75),
+    "source": Recipe(steps=300, batch_size=64, learning_rate=2e-5, max_length=128),
+    "genq": Recipe(steps=500, batch_size=64, learning_rate=2e-5, max_length=128),
+    "gpl": Recipe(steps=2000, batch_size=32, learning_rate=2e-5, max_length=128),
 }
 _FULL = {
     "mlm": Recipe(steps=10_000, batch_size=64, learning_rate=5e-5, max_length=100),
@@ -66,14 +81,18 @@ _FULL = {
     "ct": Recipe(steps=5000, batch_size=16, learning_rate=1e-5, max_length=75, schedule="stepwise", warmup=0.0,
                  options={"reduction": "mean"}),
     "ct_in_batch": Recipe(steps=7800, batch_size=128, learning_rate=5e-5, max_length=75),
+    "source": Recipe(steps=1000, batch_size=64, learning_rate=2e-5, max_length=350),
+    "genq": Recipe(steps=3300, batch_size=75, learning_rate=2e-5, max_length=350, schedule="cosine"),
+    "gpl": Recipe(steps=140_000, batch_size=32, learning_rate=2e-5, max_length=350, warmup=1000 / 140_000),
 }
 _BASE = str(DATA / "base-encoder")
 PROFILES = {
     p.name: p
     for p in (
         Profile("smoke", "continuous integration: every cell, few steps", "at most 75 s on two cores", _BASE, _SMOKE,
-                queries=60),
-        Profile("cpu", "a laptop: real learning on the embedded texts", "at most 6 min on two cores", _BASE, _CPU),
+                queries=60, target_passages=24),
+        Profile("cpu", "a laptop: real learning on the embedded texts", "at most 6 min on two cores", _BASE, _CPU,
+                target_passages=2500, trains=("mlm", "simcse")),
         Profile("gpu", "Colab's T4 and up: a hub model that never saw labelled pairs", "not measured yet",
                 "bert-base-uncased", _GPU),
         Profile("full", "the papers' settings", "hours", "bert-base-uncased", _FULL, seeds=(0, 1, 2)),

@@ -1,4 +1,4 @@
-"""Exact search: the cosine of the query with every text, nothing approximated."""
+"""Exact search: the score of the query with every text, nothing approximated."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -19,17 +19,20 @@ class Hit(NamedTuple):
 
 
 class ExactSearch:
-    """Finds the texts whose embeddings have the largest cosine with the query's.
+    """Finds the texts whose embeddings have the largest cosine, or dot product, with the query's.
 
     encoder: whatever has `.encode(texts, batch_size=…)` → (len(texts), d). texts: a list, or a dict of id → text.
-    progress: show a bar while encoding; the encoder must take `progress`. Memory: one float32 row a distinct text.
-    Raises ValueError where there is no text, TypeError where a text is not a string.
+    progress: show a bar while encoding; the encoder must take `progress`. similarity: "cosine", or "dot" for an encoder
+    that MarginMSE trained. Memory: one float32 row a distinct text.
+    Raises ValueError where there is no text and for another similarity, TypeError where a text is not a string.
     """
 
-    def __init__(self, encoder, texts, batch_size=64, progress=False):
-        self.encoder, self.batch_size = encoder, batch_size
+    def __init__(self, encoder, texts, batch_size=64, progress=False, similarity="cosine"):
+        if similarity not in EMBEDDINGS:
+            raise ValueError(f"similarity is {similarity!r}; choose one of {', '.join(EMBEDDINGS)}")
+        self.encoder, self.batch_size, self.similarity = encoder, batch_size, similarity
         self.ids, self.texts = ids_and_texts(texts)
-        self.rows, self.row_of = unit_embeddings(encoder, self.texts, batch_size, progress)
+        self.rows, self.row_of = EMBEDDINGS[similarity](encoder, self.texts, batch_size, progress)
 
     def __len__(self):
         return len(self.texts)
@@ -42,7 +45,7 @@ class ExactSearch:
         check_k(k)
         if isinstance(query, str):
             return self.search([query], k)[0]
-        rows, row_of = unit_embeddings(self.encoder, query, self.batch_size, name="query")
+        rows, row_of = EMBEDDINGS[self.similarity](self.encoder, query, self.batch_size, name="query")
         return [self._hits(scores, k) for scores in cosine_scores(rows[row_of], self.rows, self.row_of)]
 
     def _hits(self, scores, k):
@@ -50,10 +53,16 @@ class ExactSearch:
 
 
 def unit_embeddings(encoder, texts, batch_size=64, progress=False, name="texts"):
-    """L2-normalised embeddings of the distinct texts, each encoded once.
+    """L2-normalised embeddings of the distinct texts, as `distinct_embeddings`; a zero embedding stays zero."""
+    rows, row_of = distinct_embeddings(encoder, texts, batch_size, progress, name)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), row_of
+
+
+def distinct_embeddings(encoder, texts, batch_size=64, progress=False, name="texts"):
+    """Embeddings of the distinct texts, each encoded once.
 
     Returns rows (U, d) float32 and row_of (len(texts),): the embedding of text i is rows[row_of[i]]. Equal texts share
-    a row, so their scores are equal to the last bit. A zero embedding stays zero. `name` is what errors call the texts.
+    a row, so their scores are equal to the last bit. `name` is what errors call the texts.
     Raises TypeError where a text is not a string, ValueError where the encoder gives NaN, infinity or another shape.
     """
     check_texts(texts, name)
@@ -68,8 +77,10 @@ def unit_embeddings(encoder, texts, batch_size=64, progress=False, name="texts")
     if len(broken):
         raise ValueError(f"the encoder gives NaN or infinite embeddings for {len(broken)} of {len(rows)} texts, first "
                          f"{list(row_of)[broken[0]][:80]!r}; if its training diverged, lower the learning rate")
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     return rows, np.array([row_of[text] for text in texts], dtype=np.int64)
+
+
+EMBEDDINGS = {"cosine": unit_embeddings, "dot": distinct_embeddings}  # a dot product of unit vectors is their cosine
 
 
 def cosine_scores(queries, rows, row_of):

@@ -106,3 +106,17 @@ def test_an_encoder_of_another_shape_is_named():
 
     with pytest.raises(ValueError, match=r"gives shape \(2,\) for 2 texts"):
         ExactSearch(Flat(), ["a", "b"])
+
+
+def test_dot_products_count_lengths_and_cosines_do_not(encoder):
+    texts = ["Sort an array.", "Read a table from a file, one row a line.", "Draw a line."]
+    lengths = np.linalg.norm(encoder.encode(texts), axis=1)
+    query = encoder.encode(["sort"])[0]
+    expected = {"dot": encoder.encode(texts) @ query}
+    expected["cosine"] = expected["dot"] / lengths / np.linalg.norm(query)
+    for similarity, scores in expected.items():
+        hits = ExactSearch(encoder, texts, similarity=similarity).search("sort", k=3)
+        np.testing.assert_allclose([h.score for h in hits], [scores[h.id] for h in hits], rtol=1e-5)
+        assert [h.id for h in hits] == np.argsort(-scores, kind="stable").tolist()
+    with pytest.raises(ValueError, match="similarity is 'euclid'; choose one of cosine, dot"):
+        ExactSearch(encoder, texts, similarity="euclid")

@@ -1,0 +1,229 @@
+"""The runs behind notebooks 08 to 10: encoders trained stage by stage, each stage once, kept in the cache, never repeated.
+
+An adapted encoder is known by its stages in their order, such as ("tsdae", "source", "gpl"): the base encoder, trained as
+TSDAE on the target's text, then on the source's labels, then by GPL. Order matters, and here it is the order of a tuple.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from course_lib import domain_adaptation as adaptation
+from course_lib.encoder import SentenceEncoder
+from course_lib.evaluation import comparison
+from course_lib.evaluation.comparison import RunRecord
+from course_lib.experiments import OBJECTIVES, SHORTEST_SENTENCE, load_docs, reference_folder, run_folder, weights_fingerprint
+from course_lib.objectives import CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
+from course_lib.resumable import fingerprint
+from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
+from course_lib.texts.store import write_atomically
+from course_lib.training import TrainingConfig, TrainingRecord, memory_in_use, train
+
+DATA = Path(__file__).parents[1] / "data"
+GENERATOR, JUDGE = DATA / "query-generator", DATA / "cross-encoder"
+STAGES = {  # what a stage is called in tables
+    "mlm": "MLM", "tsdae": "TSDAE", "simcse": "SimCSE", "ct": "CT", "ct_in_batch": "CT in-batch",  # on the target's text
+    "source": "source labels", "genq": "GenQ", "gpl": "GPL",
+}
+SEARCHES = {  # rows that train nothing
+    "bm25": "BM25", "bm25_reranked": "BM25 + cross-encoder", "base": "Base encoder",
+    "minilm": "all-MiniLM-L6-v2 (supervised)",
+}
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """What the pipeline makes of the target's text, once for all encoders that are trained on it.
+
+    passages: {id: text}, all of the target's. pairs: generated (query, passage id). mined: for each pair the passages that
+    the retrievers found, {id: {retriever: rank}}. margins: (query, positive, negative, margin) for MarginMSE.
+    """
+
+    passages: dict
+    pairs: list
+    mined: list
+    margins: list
+
+
+# --------------------------------------------------------------------------- the target's text, and what is made of it
+
+
+@cache
+def load_generator():
+    """The query generator that ships with the course."""
+    return QueryGenerator.from_pretrained(GENERATOR)
+
+
+@cache
+def load_judge():
+    """The cross-encoder that ships with the course."""
+    return CrossEncoder.from_pretrained(JUDGE)
+
+
+def passages_to_ask_about(profile):
+    """So many of the target's passages as the profile can afford, drawn once: {id: text}."""
+    passages = adaptation.target_passages(load_docs())
+    chosen = torch.randperm(len(passages), generator=torch.Generator().manual_seed(0))[: profile.target_passages]
+    ids = list(passages)
+    return {ids[i]: passages[ids[i]] for i in sorted(chosen.tolist())}
+
+
+def generated_pairs(profile, progress=True):
+    """Queries for the target's passages: (query, passage id), made on the first call."""
+    return adaptation.generate_queries(load_generator(), passages_to_ask_about(profile), progress=progress)
+
+
+def pseudo_labels(profile, seed=0, progress=True):
+    """Everything that GPL trains on, made on the first call; a killed call goes on where it was."""
+    passages, pairs = adaptation.target_passages(load_docs()), generated_pairs(profile, progress)
+    dense = load_encoder(("source",), profile, progress=progress)
+    retrievers = {"bm25": BM25Search(passages), "dense": ExactSearch(dense, passages, progress=progress)}
+    mined = adaptation.mine_negatives(pairs, passages, retrievers, progress=progress)
+    drawn = adaptation.draw_negatives(mined, seed=seed)
+    return PseudoLabels(passages, pairs, mined,
+                        adaptation.pseudo_labels(load_judge(), pairs, drawn, passages, progress=progress))
+
+
+# --------------------------------------------------------------------------- stages
+
+
+def stage_examples(stage, profile, seed=0, progress=True):
+    """What a stage trains on: sentences (passages for MLM) of the target, (query, passage), or MarginMSE's tuples."""
+    docs = load_docs()
+    if stage == "source":
+        pairs, passages = adaptation.source_pairs(docs)
+        return [(query, passages[i]) for query, i in pairs]
+    if stage == "genq":
+        passages = adaptation.target_passages(docs)
+        return [(query, passages[i]) for query, i in generated_pairs(profile, progress)]
+    if stage == "gpl":
+        return pseudo_labels(profile, seed, progress).margins
+    if stage == "mlm":
+        return list(adaptation.target_passages(docs).values())
+    return [s for s in adaptation.target_sentences(docs) if len(s.split()) >= SHORTEST_SENTENCE]
+
+
+def stage_objective(stage, encoder, profile, seed=0):
+    """The objective of a stage around an encoder."""
+    recipe = profile.recipes[stage]
+    kinds = OBJECTIVES | {"source": MultipleNegativesRanking, "genq": MultipleNegativesRanking, "gpl": MarginMSE}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # weights that no checkpoint carries start random
+        return kinds[stage](encoder, **recipe.options)
+
+
+def load_encoder(stages, profile, seed=0, progress=True):
+    """The encoder that the stages lead to, trained as far as it has not been; () is the base encoder.
+
+    Each stage keeps its encoder, so that ("source", "gpl") finds that of ("source",).
+    """
+    return _encoder_and_training(check_stages(stages), profile, seed, progress)[0]
+
+
+def _encoder_and_training(stages, profile, seed, progress):
+    """The encoder, and the TrainingRecord of its last stage, None without one."""
+    if not stages:
+        return SentenceEncoder.from_pretrained(profile.base_encoder, pooling="mean"), None
+    stage, folder = stages[-1], run_folder(_blank(stages, profile, seed))
+    recipe, path = profile.recipes[stage], folder / "training.json"
+    if path.is_file():
+        encoder = SentenceEncoder.from_pretrained(folder / "encoder")
+        return encoder, TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
+    examples = stage_examples(stage, profile, seed, progress)
+    encoder, _ = _encoder_and_training(stages[:-1], profile, seed, progress)
+    encoder.source = profile.base_encoder  # stages keep no language-model head: MLM and TSDAE take the base encoder's
+    encoder.pooling = recipe.pooling
+    own_length, encoder.max_length = encoder.max_length, recipe.max_length  # short texts in training, whole ones after
+    objective = stage_objective(stage, encoder, profile, seed)
+    prepared = objective.prepare(examples)
+    encoder.max_length = own_length
+    config = TrainingConfig(steps=recipe.steps, batch_size=recipe.batch_size, learning_rate=recipe.learning_rate,
+                            schedule=recipe.schedule, warmup=recipe.warmup, seed=seed,
+                            checkpoint_every=max(1, recipe.steps // 5))
+    record = train(objective, prepared, config, output=folder / "encoder", resume=True, progress=progress)
+    if record.outcome == "interrupted":
+        raise KeyboardInterrupt  # the next call goes on with the training
+    for step in record.steps:
+        step |= {k: round(step[k], 6) for k in ("loss", "gradient_norm", "learning_rate", "seconds")}
+    write_atomically(path, json.dumps(asdict(record)))
+    return encoder, record
+
+
+def check_stages(stages):
+    """The stages as a tuple; ValueError where one is no stage."""
+    stages = (stages,) if isinstance(stages, str) else tuple(stages)
+    for stage in stages:
+        if stage not in STAGES:
+            raise ValueError(f"there is no stage {stage!r}; choose among {', '.join(STAGES)}")
+    return stages
+
+
+# --------------------------------------------------------------------------- measuring
+
+
+def run(row, profile, seed=0, split="test", progress=True):
+    """The run record of a row of the table, made if it is not there yet.
+
+    row: stages, a key of SEARCHES, or ("hybrid", *stages), which merges BM25 with the encoder that the stages lead to. split: of the
+    target's documents; "validation" for choices.
+    """
+    record = _blank(row, profile, seed, split)
+    path = run_folder(record) / "record.json"
+    if path.is_file():
+        return RunRecord.load(path)
+    ranker, training = _ranker(row, profile, seed, progress)
+    tasks = adaptation.target_tasks(load_docs(), split=split).values()
+    record.results = comparison.measure(ranker, tasks, queries=profile.queries)
+    if training is not None:
+        record.training = asdict(training)
+        record.seconds, record.texts_per_second = training.seconds, training.texts_per_second
+    record.peak_memory = training.peak_memory if training else memory_in_use("cpu")
+    record.save(path)
+    return record
+
+
+def _ranker(row, profile, seed, progress):
+    """What ranks, for `evaluate_retrieval`, and the TrainingRecord of what trained it, or None."""
+    if row == "bm25":
+        return rank_bm25, None
+    if row == "bm25_reranked":
+        return rank_with(lambda corpus: Reranked(BM25Search(corpus), load_judge(), depth=50), depth=50), None
+    if row in ("base", "minilm"):
+        folder = profile.base_encoder if row == "base" else reference_folder()
+        return SentenceEncoder.from_pretrained(folder, pooling="mean"), None
+    hybrid = row[0] == "hybrid"
+    stages = check_stages(row[1:] if hybrid else row)
+    encoder, training = _encoder_and_training(stages, profile, seed, progress)
+
+    def search(corpus):
+        dense = ExactSearch(encoder, corpus, similarity="dot" if "gpl" in stages[-1:] else "cosine")  # as it was trained
+        return HybridSearch([BM25Search(corpus), dense]) if hybrid else dense
+
+    return rank_with(search), training
+
+
+def title(row):
+    """A row as a table calls it."""
+    if row in SEARCHES:
+        return SEARCHES[row]
+    stages = " → ".join(STAGES[s] for s in check_stages(row[1:] if row[0] == "hybrid" else row))
+    return f"BM25 and {stages}, hybrid" if row[0] == "hybrid" else stages
+
+
+def _blank(row, profile, seed, split="test"):
+    """The record of a row before it has run: what it is known by."""
+    stages = () if row in SEARCHES else tuple(s for s in row if s != "hybrid")
+    configuration = {"queries": profile.queries, "split": split, "target": list(adaptation.TARGET),
+                     "stages": [[s, asdict(profile.recipes[s])] for s in stages]}
+    data = {"texts": load_docs().fingerprint, "base_encoder": weights_fingerprint(profile.base_encoder)}
+    if {"genq", "gpl"} & set(stages):
+        configuration["target_passages"] = profile.target_passages
+        data["query_generator"] = weights_fingerprint(str(GENERATOR))
+    if "gpl" in stages or row == "bm25_reranked":
+        data["cross_encoder"] = weights_fingerprint(str(JUDGE))
+    name = row if row in SEARCHES else "-".join(row)
+    return RunRecord(f"target-{name}", title(row), profile.name, 0 if row in SEARCHES else seed, configuration, data,
+                     comparison.versions(), comparison.machine())

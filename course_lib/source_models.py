@@ -1,0 +1,127 @@
+"""`make source-models`: the query generator and the cross-encoder of notebooks 08 to 10, trained on the source's labels.
+
+Both start from the base encoder's lower layers and learn from (summary, description) pairs of the source libraries alone.
+What ships is `data/query-generator/` and `data/cross-encoder/`; their README says how they were trained and how they measure.
+"""
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+import torch
+
+from course_lib import domain_adaptation as adaptation
+from course_lib.encoder import SentenceEncoder
+from course_lib.objectives import CrossEncoder, QueryGenerator
+from course_lib.search import BM25Search
+from course_lib.texts import python_docs
+from course_lib.texts.store import write_atomically
+from course_lib.training import TrainingConfig, train
+
+DATA = Path(__file__).parents[1] / "data"
+LAYERS = {"query-generator": 3, "cross-encoder": 4}  # what fits into 30 MB, in half precision, with 15,000 word pieces
+LENGTH = {"query-generator": 64, "cross-encoder": 96}  # tokens: of a passage; of a query and a passage together
+NEGATIVES = 3  # a query: two that BM25 finds, and one at random, so that the judge also knows what is far off
+
+
+def lower_layers(layers, max_length):
+    """The base encoder with its lower layers only."""
+    encoder = SentenceEncoder.from_pretrained(DATA / "base-encoder", max_length=max_length)
+    encoder.transformer.encoder.layer = encoder.transformer.encoder.layer[:layers]
+    encoder.transformer.config.num_hidden_layers = layers
+    return encoder
+
+
+def train_generator(docs, steps=750, batch_size=32, learning_rate=8e-4, output=None, seed=0, progress=True):
+    """Train a query generator on the source's (description, summary) pairs.
+
+    docs: the whole corpus. output: a folder for checkpoints, from which an interrupted training goes on.
+    Returns the generator and its TrainingRecord, whose evaluations hold the held-out loss in nats a token, negated.
+    """
+    torch.manual_seed(seed)
+    generator = QueryGenerator(lower_layers(LAYERS["query-generator"], LENGTH["query-generator"]))
+    pairs, passages = adaptation.source_pairs(docs)
+    unseen = [(passage, query) for query, passage in held_out_pairs(docs)][:320]
+    config = TrainingConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, schedule="cosine", seed=seed,
+                            evaluate_every=max(1, steps // 4), checkpoint_every=max(1, steps // 10))
+    record = train(generator, [(passages[i], query) for query, i in pairs], config, output, resume=output is not None,
+                   evaluate=lambda encoder: {"negative_loss": -token_loss(generator, unseen)}, progress=progress)
+    return generator, record
+
+
+def train_judge(docs, steps=500, batch_size=16, learning_rate=3e-4, loss="softmax", output=None, seed=0, progress=True):
+    """Train a cross-encoder on the source's pairs, each against NEGATIVES other descriptions.
+
+    Arguments as for `train_generator`; loss: as CrossEncoder takes it. Returns the judge and its TrainingRecord, whose
+    evaluations hold how often a held-out query's own description scores above five that BM25 finds.
+    """
+    torch.manual_seed(seed)
+    judge = CrossEncoder(lower_layers(LAYERS["cross-encoder"], LENGTH["cross-encoder"]), loss)
+    pairs, passages = adaptation.source_pairs(docs)
+    hard = with_negatives(pairs, passages, NEGATIVES - 1)
+    chance, everything = random.Random(seed), list(passages.values())
+    examples = [(*example, chance.choice(everything)) for example in hard]
+    answers = {query: passage for query, passage in held_out_pairs(docs)}
+    unseen = with_negatives([(q, str(n)) for n, q in enumerate(answers)], {str(n): p for n, p in enumerate(answers.values())}, 5)
+    config = TrainingConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
+                            evaluate_every=max(1, steps // 4), checkpoint_every=max(1, steps // 10))
+    record = train(judge, examples, config, output, resume=output is not None,
+                   evaluate=lambda encoder: {"first_of_six": first_of(judge, unseen[:200])}, progress=progress)
+    return judge, record
+
+
+def held_out_pairs(docs):
+    """(summary, description) pairs of the source's validation documents, for choices and logs."""
+    task = adaptation.target_tasks(docs, adaptation.SOURCE, "validation")["summary_to_description"]
+    return [(query, task.corpus[next(iter(task.relevant[i]))]) for i, query in task.queries.items()]
+
+
+def with_negatives(pairs, passages, count):
+    """(query, positive, negative, …): each pair with `count` of the passages that BM25 finds for its query; pairs for which
+    it finds fewer are left out."""
+    mined = adaptation.mine_negatives(pairs, passages, {"bm25": BM25Search(passages)}, 20, progress=False)
+    drawn = adaptation.draw_negatives(mined, count)
+    return [(query, passages[i], *(passages[n] for n in negatives))
+            for (query, i), negatives in zip(pairs, drawn) if len(negatives) == count]
+
+
+@torch.inference_mode()
+def token_loss(generator, pairs):
+    """A generator's loss on (passage, query) pairs, in nats a token of the queries."""
+    total = count = 0
+    for start in range(0, len(pairs), 32):
+        batch = generator.collate(pairs[start : start + 32], None)
+        tokens = int((batch["labels"] != -100).sum())
+        total += float(generator({k: v.to(generator.device) for k, v in batch.items()})) * tokens
+        count += tokens
+    return total / count
+
+
+def first_of(judge, examples):
+    """How often a judge scores the positive of (query, positive, negative, …) highest: a share."""
+    size = len(examples[0]) - 1
+    scores = judge.predict([(query, text) for query, *texts in examples for text in texts]).reshape(-1, size)
+    return float((scores.argmax(1) == 0).mean())
+
+
+def main():
+    """Build data/query-generator and data/cross-encoder."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("only", nargs="?", choices=list(LAYERS), help="one of the two; by default both")
+    parser.add_argument("--output", type=Path, default=DATA)
+    parser.add_argument("--checkpoints", type=Path, help="a folder to resume from")
+    options = parser.parse_args()
+    docs = python_docs.load()
+    for name, make in (("query-generator", train_generator), ("cross-encoder", train_judge)):
+        if options.only not in (None, name):
+            continue
+        model, record = make(docs, output=options.checkpoints and options.checkpoints / name)
+        model.save(options.output / name, dtype=torch.float16)
+        log = {"config": record.config, "precision": record.precision, "seconds": round(record.seconds), "texts": record.texts,
+               "evaluations": record.evaluations, "loss": [round(x, 4) for x in record.losses[::5]]}
+        write_atomically(options.output / name / "training-log.json", json.dumps(log, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -176,3 +176,14 @@ def test_unknown_method_and_untrained_method(docs):
         experiments.run("word2vec", SMOKE)
     with pytest.raises(FileNotFoundError, match="course compare"):
         experiments.load_encoder("simcse", with_steps(999))
+
+
+def test_races_at_equal_sentences_and_at_equal_seconds(records):
+    def run(method, texts, seconds, seed=0):
+        training = {"steps": [{"texts": texts // 2}, {"texts": texts // 2}]}
+        return dataclasses.replace(records[0], method=method, training=training, seconds=seconds, seed=seed)
+
+    runs = [records[0], run("a", 100, 50), run("a", 100, 54, 1), run("a", 200, 110), run("b", 100, 100), run("c", 100, 300)]
+    assert comparison.at_equal_sentences(runs, 100) == [runs[1], runs[2], runs[4], runs[5]]
+    assert comparison.at_equal_seconds(runs, 100) == [runs[3], runs[4]]  # c has no run of such a length
+    assert comparison.at_equal_seconds(runs, 52) == [runs[1], runs[2]]

@@ -150,6 +150,35 @@ def table(records):
     return rows
 
 
+def sentences_seen(record):
+    """How many texts a run was trained on, repeated ones counted again; 0 without a training."""
+    return sum(step["texts"] for step in record.training["steps"]) if record.training else 0
+
+
+def at_equal_sentences(records, sentences):
+    """The runs that were trained on so many sentences: a fair race where text is scarce."""
+    return [r for r in records if sentences_seen(r) == sentences]
+
+
+def at_equal_seconds(records, seconds, tolerance=0.25):
+    """Of each method the runs of that length which, in the mean of its seeds, took nearest to so many seconds of training: a
+    fair race where time is scarce. None where the nearest is further off than the share `tolerance`."""
+    lengths = {}
+    for r in records:
+        if r.training:
+            lengths.setdefault(r.method, {}).setdefault(sentences_seen(r), []).append(r)
+    chosen = []
+    for of_method in lengths.values():
+        nearest = min(of_method.values(), key=lambda runs: abs(_mean_seconds(runs) - seconds))
+        if abs(_mean_seconds(nearest) - seconds) <= tolerance * seconds:
+            chosen += nearest
+    return chosen
+
+
+def _mean_seconds(runs):
+    return sum(r.seconds for r in runs) / len(runs)
+
+
 def task_titles(records):
     """{task: "title, metric"} for headings."""
     return {t: f"{res['title']}, {res['metric']}" for r in records for t, res in r.results.items()}

@@ -36,7 +36,7 @@ class MaskedLanguageModel(Objective):
                              "take a model that was made for masked language modelling, such as BERT")
         self.mask_probability = mask_probability
         self.whole_word = whole_word
-        self._continues = _continuations(encoder.tokenizer) if whole_word else None
+        self._continues = continuations(encoder.tokenizer) if whole_word else None
         self.head = MaskedLanguageHead(encoder.transformer).to(encoder.device)
         self.head.load(encoder.source)
 
@@ -108,7 +108,7 @@ class MaskedLanguageHead(nn.Module):
         return True
 
 
-def _continuations(tokenizer):
+def continuations(tokenizer):
     """For every token of the vocabulary, whether it goes on with the word before it: (V,) bool."""
     pieces = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     if any(p.startswith("##") for p in pieces):  # WordPiece marks the pieces inside a word

@@ -9,7 +9,7 @@ from transformers.activations import ACT2FN
 
 from course_lib import functional
 from course_lib.objectives.base import Objective
-from course_lib.objectives.mlm import MaskedLanguageHead, _continuations
+from course_lib.objectives.mlm import MaskedLanguageHead, continuations
 from course_lib.objectives.optimizer import adamw
 
 # Where the families of encoders keep the parts of a layer: BERT and RoBERTa, MPNet, DistilBERT. The names are also
@@ -54,7 +54,7 @@ class DenoisingAutoEncoder(Objective):
         self.whole_word = whole_word
         self.cross_attention = cross_attention
         self.new_weights_rate = new_weights_rate
-        self._continues = _continuations(encoder.tokenizer) if whole_word else None
+        self._continues = continuations(encoder.tokenizer) if whole_word else None
         self._special = _framing_tokens(encoder.tokenizer)
         transformer = encoder.transformer if tie_weights else copy.deepcopy(encoder.transformer)
         self.decoder = Decoder(transformer, decoder_layers, cross_attention)

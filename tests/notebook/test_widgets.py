@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from course_lib import functional
 from course_lib.notebook import build, widgets
 from course_lib.objectives import SimCSE
-from course_lib.search import BM25Search, ExactSearch
+from course_lib.search import BM25Search, ExactSearch, Reranked
 from course_lib.training import TrainingConfig, train
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -210,8 +210,47 @@ def test_a_long_text_is_cut_to_where_it_shares_words(encoder):
     searcher = {"exact": ExactSearch(encoder, [text])}
     (cell,) = Reader(shown(widgets.search_box(searcher, "eigenvalue"))).inside["td"]
     assert "eigenvalues" in cell and len(cell) < 300
-    (cell,) = Reader(shown(widgets.search_box(searcher, "unrelated"))).inside["td"]
+    searcher = {"words": BM25Search([text])}  # without an encoder, its beginning
+    (cell,) = Reader(shown(widgets.search_box(searcher, "nothing"))).inside["td"]
     assert cell.count("Nothing here") > 5 and "…" in cell and len(cell) < 300
+
+
+def test_of_a_long_text_that_shares_no_word_the_nearest_sentence_is_shown(encoder):
+    text = "Nothing here. " * 60 + "Sorting puts numbers in order. " + "And more. " * 60
+    (cell,) = Reader(shown(widgets.search_box({"exact": ExactSearch(encoder, [text])}, "arrange by size"))).inside["td"]
+    assert "Sorting puts numbers in order." in cell and "no word in common; its nearest sentence" in cell
+    assert len(cell) < 200
+
+
+def test_more_than_three_searchers_are_chosen_by_boxes_and_made_when_asked(searchers):
+    made = []
+    lazy = {f"search {n}": lambda n=n: made.append(n) or BM25Search(TEXTS) for n in range(5)}
+    box = widgets.search_box(lazy, "sort an array")
+    boxes = controls(box, ipywidgets.Checkbox)
+    assert [b.description for b in boxes] == list(lazy) and made == [0, 1, 2]
+    assert Reader(shown(box)).inside["th"] == ["search 0", "search 1", "search 2"]
+    boxes[4].value, boxes[0].value = True, False
+    assert Reader(shown(box)).inside["th"] == ["search 1", "search 2", "search 4"] and made == [0, 1, 2, 4]
+    for one in boxes:
+        one.value = False
+    assert "Tick a search" in shown(box)
+    assert not controls(widgets.search_box(searchers), ipywidgets.Checkbox)
+
+
+def test_a_judge_orders_what_a_search_finds():
+    class ByLength:
+        def predict(self, pairs):
+            return [-len(text) for _, text in pairs]
+
+    box = widgets.search_box({"words": BM25Search(TEXTS)}, "array", k=2, judge=ByLength())
+    plain = Reader(shown(box)).inside["td"]
+    (rerank,) = controls(box, ipywidgets.Checkbox)
+    rerank.value = True
+    judged = Reader(shown(box)).inside["td"]
+    hits = Reranked(BM25Search(TEXTS), ByLength()).search("array", k=2)
+    assert [cell.split(" ")[1] for cell in judged] == [str(hit.id) for hit in hits]
+    rerank.value = False
+    assert Reader(shown(box)).inside["td"] == plain
 
 
 def test_a_question_without_an_answer_is_told(searchers):

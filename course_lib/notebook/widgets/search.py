@@ -1,44 +1,70 @@
 """A search box over the learner's own texts, with several ways of searching side by side."""
 
+import inspect
 import re
 
 import ipywidgets
 
 from course_lib.notebook.widgets.panel import Panel, as_text, field, note, redraw_on_change
-from course_lib.search import matched_words
+from course_lib.search import Reranked, matched_words, nearest_sentence
 
+SHOWN = 3  # columns that can be read side by side
 LONGEST = 240  # characters of a text that are shown
 
 
-def search_box(searchers, query="", k=5):
+def search_box(searchers, query="", k=5, judge=None):
     """Ask one question of several searchers and read their best texts next to each other.
 
-    searchers: {name: whatever has .search(query, k) → [Hit(id, score, text), …]}. query: asked at once. k: hits each.
-    Words that a text shares with the question, as BM25 compares them, are marked; a hit says which other searchers
-    found it too. Raises ValueError where there is no searcher, TypeError for one that cannot search.
+    searchers: {name: whatever has .search(query, k) → [Hit(id, score, text), …]}, or a function without arguments that
+    makes one, called when it is first asked; of more than three, boxes choose. query: asked at once. k: hits each.
+    judge: a cross-encoder, `.predict(pairs)`, for a box that re-ranks by it what each searcher finds.
+    Words that a text shares with the question, as BM25 compares them, are marked, and a long text is cut to where they are,
+    or to the sentence nearest in meaning where there is none; a hit says which other searchers found it too.
+    Raises ValueError where there is no searcher, TypeError for one that cannot search.
     """
     searchers = _checked(searchers)
     line = field(query, "Type a question and press Enter", "Question")
     button = ipywidgets.Button(description="Search", icon="search", tooltip="Search (or press Enter)")
+    boxes = {name: ipywidgets.Checkbox(i < SHOWN, description=name, indent=False) for i, name in enumerate(searchers)}
+    rerank = ipywidgets.Checkbox(False, description="re-ranked by the cross-encoder", indent=False)
+    choices = (list(boxes.values()) if len(boxes) > SHOWN else []) + ([rerank] if judge is not None else [])
     status, results = ipywidgets.HTML(), ipywidgets.HTML()
-    answered = []  # the question that the results are of
+    answered = []  # the question that the results are of, and what was chosen
 
     def search():
-        question = line.value.strip()
-        if answered == [question]:  # pressing the button leaves the field, which has asked already
+        question, state = line.value.strip(), [line.value.strip(), *(box.value for box in choices)]
+        if answered == state:  # pressing the button leaves the field, which has asked already
             return
-        found = {}
-        for name, searcher in searchers.items():
+        asked = {}
+        for name in (name for name, box in boxes.items() if box.value):
             status.value = note(f"Searching: {name} …")  # a re-ranker may take seconds
-            found[name] = searcher.search(question, k=k) if question else []
-        results.value = _table(question, found) if question else note("Type a question to see what is found.")
-        status.value, answered[:] = "", [question]
+            if inspect.isfunction(searchers[name]):
+                searchers[name] = searchers[name]()
+            asked[name] = Reranked(searchers[name], judge) if rerank.value else searchers[name]
+        results.value = _results(question, asked, k)
+        status.value, answered[:] = "", state
 
     search()
-    redraw_on_change([line, button], search, status)
+    redraw_on_change([line, button, *choices], search, status)
     named = " and ".join(searchers)
-    return Panel(f"Search box: {named}", [ipywidgets.HBox([line, button]), status, results],
+    rows = [ipywidgets.HBox(choices, layout=ipywidgets.Layout(flex_flow="row wrap"))] if choices else []
+    return Panel(f"Search box: {named}", [ipywidgets.HBox([line, button]), *rows, status, results],
                  lambda: f"<p><b>Question:</b> {as_text(line.value.strip() or '…')}</p>{results.value}")
+
+
+def _results(question, searchers, k):
+    if not question or not searchers:
+        return note("Type a question to see what is found." if searchers else "Tick a search to see what it finds.")
+    found = {name: searcher.search(question, k=k) for name, searcher in searchers.items()}
+    encoders = {name: _encoder_of(searcher) for name, searcher in searchers.items()}
+    return _table(question, found, encoders)
+
+
+def _encoder_of(searcher):
+    """The encoder that a searcher compares texts by, also below a re-ranker; None where there is none."""
+    while not hasattr(searcher, "encoder") and hasattr(searcher, "searcher"):
+        searcher = searcher.searcher
+    return getattr(searcher, "encoder", None)
 
 
 def _checked(searchers):
@@ -46,33 +72,36 @@ def _checked(searchers):
         raise ValueError(f"searchers is {searchers!r:.60}; pass {{name: searcher}} with at least one, such as "
                          "{'by words': BM25Search(texts)}")
     for name, searcher in searchers.items():
-        if not callable(getattr(searcher, "search", None)):
+        if not inspect.isfunction(searcher) and not callable(getattr(searcher, "search", None)):
             raise TypeError(f"searchers[{name!r}] is a {type(searcher).__name__}, which has no .search(query, k); "
                             "wrap an encoder as ExactSearch(encoder, texts)")
     return dict(searchers)
 
 
-def _table(question, found):
+def _table(question, found, encoders):
     """One column a searcher, one row a place in its list."""
     cell = (f'align="left" style="text-align:left;vertical-align:top;width:{100 // len(found)}%;white-space:normal;'
             'line-height:1.35;padding:0.35em 0.8em 0.35em 0"')
     head = "".join(f"<th {cell}>{as_text(name)}</th>" for name in found)
     rows = "".join(
-        "<tr>" + "".join(f"<td {cell}>{_hit(question, name, place, found)}</td>" for name in found) + "</tr>"
+        "<tr>" + "".join(f"<td {cell}>{_hit(question, name, place, found, encoders[name])}</td>" for name in found) + "</tr>"
         for place in range(max(map(len, found.values()))))
     nothing = "".join(note(f"{name} finds nothing: no text fits.") for name, hits in found.items() if not hits)
     return f'<table style="width:100%"><tr>{head}</tr>{rows}</table>{nothing}'
 
 
-def _hit(question, name, place, found):
+def _hit(question, name, place, found, encoder):
     """The hit at a place (from 0) of one searcher's list, as HTML; nothing where the list is shorter."""
     if place >= len(found[name]):
         return ""
     hit = found[name][place]
     shown, marked = _excerpt(question, hit.text)
+    if not marked and encoder is not None and len(hit.text) > LONGEST:
+        shown, _ = _excerpt(question, nearest_sentence(encoder, question, hit.text))
     also = [f"{other}: {_ordinal(rank)}" for other, hits in found.items() if other != name
             for rank, one in enumerate(hits, 1) if one.id == hit.id]
-    remarks = ([] if marked else ["no word in common"]) + (["also " + ", ".join(also)] if also else [])
+    nearest = encoder is not None and len(hit.text) > LONGEST
+    remarks = ([] if marked else ["no word in common" + ("; its nearest sentence" if nearest else "")]) + (["also " + ", ".join(also)] if also else [])
     return (f"{place + 1}. <b>{_breakable(hit.id)}</b> &nbsp; {hit.score:.2f}<br>{shown}"
             + (f"<br><small><i>{as_text('; '.join(remarks))}</i></small>" if remarks else ""))
 

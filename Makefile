@@ -20,7 +20,7 @@ ifneq ($(shell $(HERE) && echo yes),yes)
 .PHONY: .venv/ready
 endif
 
-.PHONY: help setup course test lab notebooks base-encoder bench clean
+.PHONY: help setup course test lab notebooks base-encoder source-models bench clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -28,7 +28,7 @@ help:  ## list these commands
 setup: .venv/ready  ## make .venv and install the pinned packages
 
 course: .venv/ready  ## prepare the corpus, train what the course teaches, print the comparison; resumable
-	$(BIN)/course compare
+	$(BIN)/course compare $(ARGS)
 
 test: .venv/ready  ## unit, oracle and property tests, then every notebook in the smoke profile; no network
 	$(OFFLINE) $(BIN)/python -m pytest tests --ignore=tests/benchmarks
@@ -43,6 +43,9 @@ notebooks: .venv/ready  ## run every notebook again, in place, in the cpu profil
 
 base-encoder: .venv/ready  ## train data/base-encoder again; half an hour
 	$(BIN)/python -m course_lib.base_encoder
+
+source-models: .venv/ready  ## train the query generator and the cross-encoder again; half an hour
+	$(BIN)/python -m course_lib.source_models
 
 bench: .venv/ready  ## measure training and encoding against sentence-transformers
 	$(OFFLINE) $(BIN)/python -m pytest tests/benchmarks -s -p no:cacheprovider

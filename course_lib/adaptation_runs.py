@@ -32,6 +32,7 @@ SEARCHES = {  # rows that train nothing
     "bm25": "BM25", "bm25_reranked": "BM25 + cross-encoder", "base": "Base encoder",
     "minilm": "all-MiniLM-L6-v2 (supervised)",
 }
+ADAPTED = {"source": ("source",), "genq": ("source", "genq"), "gpl": ("source", "gpl")}  # by the names of `course search`
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,17 @@ def _encoder_and_training(stages, profile, seed, progress):
     return encoder, record
 
 
+def is_trained(stages, profile, seed=0):
+    """Whether every one of the stages has been trained."""
+    stages = check_stages(stages)
+    return all((run_folder(_blank(stages[:n], profile, seed)) / "training.json").is_file() for n in range(1, len(stages) + 1))
+
+
+def similarity_of(stages):
+    """How to search with what the stages lead to: by dot product where MarginMSE came last, else by cosine."""
+    return "dot" if "gpl" in stages[-1:] else "cosine"
+
+
 def check_stages(stages):
     """The stages as a tuple; ValueError where one is no stage."""
     stages = (stages,) if isinstance(stages, str) else tuple(stages)
@@ -199,7 +211,7 @@ def _ranker(row, profile, seed, progress):
     encoder, training = _encoder_and_training(stages, profile, seed, progress)
 
     def search(corpus):
-        dense = ExactSearch(encoder, corpus, similarity="dot" if "gpl" in stages[-1:] else "cosine")  # as it was trained
+        dense = ExactSearch(encoder, corpus, similarity=similarity_of(stages))
         return HybridSearch([BM25Search(corpus), dense]) if hybrid else dense
 
     return rank_with(search), training

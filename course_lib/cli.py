@@ -57,14 +57,16 @@ def compare(
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(help="What you look for, in your own words.")],
-    encoder: Annotated[str | None, typer.Option(help="bm25, base, simcse … as `course compare` has them, hybrid, or the path of a model.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="bm25, base, simcse … as `course compare` has them, hybrid, gpl, or the path of a model.")] = None,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Let a cross-encoder read the best 50 again.")] = False,
     results: Annotated[int, typer.Option("--results", "-k", min=1, help="How many to show.")] = 5,
     corpus: Annotated[Path | None, typer.Option(help="Your own text: .txt, .csv, .jsonl or a folder.")] = None,
     profile: ProfileOption = None,
 ):
     """Search your Python documentation, or your own text, by meaning."""
     from course_lib import experiments
-    from course_lib.search import matched_words
+    from course_lib.adaptation_runs import load_judge
+    from course_lib.search import Reranked, matched_words, nearest_sentence
     from course_lib.texts import own_corpus
 
     if not query.strip():
@@ -73,15 +75,19 @@ def search(
         chosen = _profile(profile)
         method = encoder or experiments.best_trained(chosen)
         texts = own_corpus.load(corpus) if corpus else experiments.load_docs().search_texts
-        hits = experiments.searcher(method, texts, chosen).search(query, k=results)
+        searcher = experiments.searcher(method, texts, chosen)
+        hits = (Reranked(searcher, load_judge()) if rerank else searcher).search(query, k=results)
     except (ValueError, OSError, TypeError) as error:
         _fail(error)
-    console.print(f"{len(texts):,} texts, searched with: {experiments.METHODS.get(method, method)}")
+    console.print(f"{len(texts):,} texts, searched with: {experiments.METHODS.get(method, method)}"
+                  + (", re-ranked by the cross-encoder" if rerank else ""))
     for rank, hit in enumerate(hits, 1):
         title = hit.id if isinstance(hit.id, str) else f"text {hit.id + 1}"
         words = ", ".join(matched_words(query, hit.text)) or "no word"
-        console.print(f"[bold]{rank}. {escape(title)}[/]  {hit.score:.3f}  [dim]shares {escape(words)}[/]\n"
-                      f"   {escape(hit.text[:240])}")
+        shown = hit.text[:240]
+        if len(hit.text) > 240 and hasattr(searcher, "encoder"):
+            shown = f"… {nearest_sentence(searcher.encoder, query, hit.text)[:240]} …"
+        console.print(f"[bold]{rank}. {escape(title)}[/]  {hit.score:.3f}  [dim]shares {escape(words)}[/]\n   {escape(shown)}")
     if not hits:
         console.print("Nothing shares a word with the query. Try an encoder: --encoder base")
 

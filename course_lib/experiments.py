@@ -182,14 +182,34 @@ def searcher(method, texts, profile, progress=True):
     """A search over texts, (id → text) or a list, by BM25, a method's encoder, the model in a folder, or "hybrid": BM25
     and the best trained encoder, merged by rank.
 
-    Embeddings of large corpora are kept in the cache, by the weights and the texts.
+    method: a key of METHODS, "hybrid", a path or hub name, or "source", "genq", "gpl", once notebooks 08 and 09 have trained
+    these. Embeddings of large corpora are kept in the cache, by the weights and the texts.
     """
     if method == "bm25":
         return BM25Search(texts)
     if method == "hybrid":
         return HybridSearch([searcher(m, texts, profile, progress) for m in (best_trained(profile), "bm25")])
-    encoder = load_encoder(method, profile) if method in METHODS else SentenceEncoder.from_pretrained(method)
-    return ExactSearch(CachedEncoder(encoder), texts, progress=progress)
+    from course_lib import adaptation_runs  # which builds on this module
+
+    if (stages := adaptation_runs.ADAPTED.get(method)) is not None:
+        if not adaptation_runs.is_trained(stages, profile):
+            raise FileNotFoundError(f"{method!r} has not been trained in the {profile.name} profile yet; notebooks 08 and 09 do")
+        encoder, similarity = adaptation_runs.load_encoder(stages, profile), adaptation_runs.similarity_of(stages)
+    else:
+        encoder = load_encoder(method, profile) if method in METHODS else SentenceEncoder.from_pretrained(method)
+        similarity = "cosine"
+    return ExactSearch(CachedEncoder(encoder), texts, progress=progress, similarity=similarity)
+
+
+def trained_searchers(texts, profile):
+    """Every search that needs no further training here: {name: a function that makes it}, for `widgets.search_box`."""
+    from course_lib import adaptation_runs
+
+    names = {"bm25": METHODS["bm25"], "hybrid": "BM25 and meaning, merged"}
+    names |= {m: METHODS[m] for m in METHODS if m == "base" or is_trained(m, profile, profile.seeds[0])}
+    names |= {m: adaptation_runs.title(stages) for m, stages in adaptation_runs.ADAPTED.items()
+              if adaptation_runs.is_trained(stages, profile)}
+    return {title: lambda m=m: searcher(m, texts, profile) for m, title in names.items()}
 
 
 def best_trained(profile):

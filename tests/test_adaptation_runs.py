@@ -1,0 +1,107 @@
+"""Stages build on each other, none is trained twice, and what a stage reads is what its domain may give."""
+
+import dataclasses
+
+import pytest
+
+from course_lib import adaptation_runs as runs
+from course_lib import domain_adaptation as adaptation
+from course_lib import experiments
+from course_lib.notebook.profile import PROFILES
+
+RECIPES = {name: dataclasses.replace(r, steps=2, batch_size=8) for name, r in PROFILES["smoke"].recipes.items()}
+TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=10, target_passages=6)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Runs and stages of these tests alone; the corpus stays where it is."""
+    folder = tmp_path_factory.mktemp("cache")
+    experiments.load_docs()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments, "runs_folder", lambda: folder / "runs")
+        patch.setattr("course_lib.resumable.cache_folder", lambda: folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def gpl():
+    """The record of the whole pipeline, really run."""
+    return runs.run(("source", "gpl"), TINY, progress=False)
+
+
+def test_the_whole_pipeline_ends_in_a_record_of_its_last_stage(gpl):
+    assert gpl.title == "source labels → GPL" and gpl.method == "target-source-gpl"
+    assert len(gpl.training["steps"]) == 2 and gpl.training["objective"]["name"] == "MarginMSE"
+    assert set(gpl.results) == set(adaptation.JUDGED_BY) and gpl.seconds > 0
+    assert [stage for stage, _ in gpl.configuration["stages"]] == ["source", "gpl"]
+    assert {"query_generator", "cross_encoder", "base_encoder", "texts"} <= set(gpl.data)
+
+
+def test_no_stage_is_trained_twice(gpl, monkeypatch):
+    trained = []
+    real = runs.train
+    monkeypatch.setattr(runs, "train", lambda objective, *a, **k: trained.append(type(objective).__name__) or real(objective, *a, **k))
+    assert runs.run(("source", "gpl"), TINY, progress=False) == gpl
+    runs.run(("source",), TINY, progress=False)  # trained on the way to GPL
+    runs.run(("source", "genq"), TINY, progress=False)
+    runs.run(("hybrid", "source"), TINY, progress=False)
+    assert trained == ["MultipleNegativesRanking"]
+    runs.run(("tsdae", "source"), TINY, progress=False)
+    runs.run(("source", "tsdae"), TINY, progress=False)  # the other order is another encoder
+    assert trained[1:] == ["DenoisingAutoEncoder", "MultipleNegativesRanking", "DenoisingAutoEncoder"]
+    assert runs.is_trained(("source", "genq"), TINY) and not runs.is_trained(("simcse", "source"), TINY)
+
+
+def test_an_encoder_is_the_same_whether_its_stage_was_just_trained_or_found(gpl, tmp_path, monkeypatch):
+    """What a stage begins with comes from the earlier one; a head that no stage keeps must not come from memory."""
+    found = runs.load_encoder(("source", "tsdae"), TINY, progress=False).encode(["Sort an array."])
+    monkeypatch.setattr(experiments, "runs_folder", lambda: tmp_path)
+    made = runs.load_encoder(("source", "tsdae"), TINY, progress=False).encode(["Sort an array."])
+    assert abs(found - made).max() < 1e-5
+
+
+@pytest.mark.parametrize("row", ["bm25", "bm25_reranked", "base"])
+def test_rows_without_training(row, gpl):
+    record = runs.run(row, TINY, progress=False)
+    assert record.training is None and record.title == runs.SEARCHES[row]
+    assert set(record.results) == set(gpl.results)
+    assert record.results["questions"]["per_query"].keys() == gpl.results["questions"]["per_query"].keys()
+
+
+def test_what_marginmse_trained_is_searched_by_dot_product():
+    assert runs.similarity_of(("source", "gpl")) == "dot" and runs.similarity_of(("gpl", "source")) == "cosine"
+    assert runs.similarity_of(("source",)) == runs.similarity_of(()) == "cosine"
+
+
+def test_stages_read_what_their_domain_gives(gpl, docs):
+    held_out = {s for split in (docs.validation, docs.test) for d in split.documents for s in d.sentences}
+    of_target = {d.name for d in docs.train.documents if d.library in adaptation.TARGET}
+    sentences = runs.stage_examples("simcse", TINY)
+    allowed = {s for d in docs.train.documents if d.name in of_target for s in d.sentences}
+    assert len(sentences) > 5000 and set(sentences) <= allowed and not set(sentences) & held_out
+    assert set(runs.stage_examples("mlm", TINY)) == set(adaptation.target_passages(docs).values())
+    passages = set(adaptation.target_passages(docs).values())
+    for query, positive, *rest in [*runs.stage_examples("genq", TINY), *runs.stage_examples("gpl", TINY)]:
+        assert query and positive in passages and all(n in passages for n in rest[:1])
+    assert len(runs.passages_to_ask_about(TINY)) == TINY.target_passages
+
+
+def test_other_settings_are_another_run(gpl, monkeypatch):
+    other = dataclasses.replace(TINY, target_passages=7)
+    folders = {experiments.run_folder(runs._blank(row, profile, seed)) for row in (("source",), ("source", "gpl"))
+               for profile in (TINY, other) for seed in (0, 1)}
+    assert len(folders) == 6  # how many passages are asked about changes nothing for the source's labels
+
+
+def test_an_unknown_stage(docs):
+    with pytest.raises(ValueError, match="there is no stage 'word2vec'; choose among mlm"):
+        runs.run(("source", "word2vec"), TINY)
+    with pytest.raises(FileNotFoundError, match="'gpl' has not been trained in the smoke profile yet"):
+        experiments.searcher("gpl", ["a text"], dataclasses.replace(TINY, target_passages=5))
+
+
+def test_a_search_with_an_adapted_encoder(gpl):
+    hits = experiments.searcher("gpl", ["Sort an array.", "Read a table."], TINY, progress=False).search("sort", k=2)
+    assert len(hits) == 2 and abs(hits[0].score) > 1.001  # a dot product, no cosine
+    assert {"BM25", "Base encoder", "source labels → GPL"} <= set(experiments.trained_searchers(["a"], TINY))

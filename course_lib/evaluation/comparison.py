@@ -7,6 +7,7 @@ import platform
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 
 import psutil
 import torch
@@ -144,7 +145,7 @@ def table(records):
     for method in methods:
         mine = [r for r in records if r.method == method]
         rows.append({"method": mine[0].title + (f" ({mine[0].note})" if mine[0].note else ""), **{t: interval(mine, t) for t in tasks}, "seeds": len(mine),
-                     "seconds": sum(r.seconds for r in mine) / len(mine) if mine[0].training else None,
+                     "seconds": _seconds(mine) if mine[0].training else None,
                      "texts_per_second": sum(r.texts_per_second for r in mine) / len(mine) or None,
                      "peak_memory": max(r.peak_memory for r in mine) or None})
     return rows
@@ -161,7 +162,7 @@ def at_equal_sentences(records, sentences):
 
 
 def at_equal_seconds(records, seconds, tolerance=0.25):
-    """Of each method the runs of that length which, in the mean of its seeds, took nearest to so many seconds of training: a
+    """Of each method the runs of that length which took nearest to so many seconds of training, in the median of the seeds: a
     fair race where time is scarce. None where the nearest is further off than the share `tolerance`."""
     lengths = {}
     for r in records:
@@ -169,14 +170,14 @@ def at_equal_seconds(records, seconds, tolerance=0.25):
             lengths.setdefault(r.method, {}).setdefault(sentences_seen(r), []).append(r)
     chosen = []
     for of_method in lengths.values():
-        nearest = min(of_method.values(), key=lambda runs: abs(_mean_seconds(runs) - seconds))
-        if abs(_mean_seconds(nearest) - seconds) <= tolerance * seconds:
+        nearest = min(of_method.values(), key=lambda runs: abs(_seconds(runs) - seconds))
+        if abs(_seconds(nearest) - seconds) <= tolerance * seconds:
             chosen += nearest
     return chosen
 
 
-def _mean_seconds(runs):
-    return sum(r.seconds for r in runs) / len(runs)
+def _seconds(runs):
+    return median(r.seconds for r in runs)  # one run may have been disturbed by other work
 
 
 def task_titles(records):

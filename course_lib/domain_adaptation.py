@@ -35,15 +35,16 @@ def source_pairs(docs, libraries=SOURCE):
 
 def target_passages(docs, libraries=TARGET):
     """The text that may be used: {id: passage} of the target's training documents, without held-out sentences."""
-    return {f"passage {number}": passage for number, passage in enumerate(_training_text(docs, libraries).passages)}
+    return {f"passage {number}": passage for number, passage in enumerate(training_text(docs, libraries).passages)}
 
 
 def target_sentences(docs, libraries=TARGET):
     """The same text as a list of distinct sentences, for what trains on sentences."""
-    return _training_text(docs, libraries).sentences
+    return training_text(docs, libraries).sentences
 
 
-def _training_text(docs, libraries):
+def training_text(docs, libraries):
+    """A domain's training documents, as the corpus gives a split: their text holds no held-out sentence."""
     documents = _of(docs.train.documents, libraries)
     forbidden = {s for d in documents for s in d.sentences} - set(docs.train.sentences)
     return PythonDocs(documents, split="train", forbidden=forbidden)

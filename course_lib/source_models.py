@@ -22,7 +22,7 @@ from course_lib.training import TrainingConfig, train
 DATA = Path(__file__).parents[1] / "data"
 LAYERS = {"query-generator": 3, "cross-encoder": 4}  # what fits into 30 MB, in half precision, with 15,000 word pieces
 LENGTH = {"query-generator": 64, "cross-encoder": 96}  # tokens: of a passage; of a query and a passage together
-NEGATIVES = 3  # a query: two that BM25 finds, and one at random, so that the judge also knows what is far off
+HARD, RANDOM = 1, 2  # negatives a query: those that BM25 finds alone teach too little at first, they are too hard
 
 
 def lower_layers(layers, max_length):
@@ -33,42 +33,64 @@ def lower_layers(layers, max_length):
     return encoder
 
 
-def train_generator(docs, steps=750, batch_size=32, learning_rate=8e-4, output=None, seed=0, progress=True):
-    """Train a query generator on the source's (description, summary) pairs.
+def train_generator(docs, steps=600, copying_steps=500, batch_size=32, learning_rate=8e-4, output=None, seed=0, progress=True):
+    """Train a query generator on the source's (description, summary) pairs, after practice in copying.
 
-    docs: the whole corpus. output: a folder for checkpoints, from which an interrupted training goes on.
-    Returns the generator and its TrainingRecord, whose evaluations hold the held-out loss in nats a token, negated.
+    docs: the whole corpus. copying_steps: first so many steps in which it must write a sentence of the passage that it
+    reads: the cross-attention, which is new, learns from six thousand summaries alone to write in their style, but hardly to
+    look at the passage. output: a folder for checkpoints, from which an interrupted training goes on.
+    Returns the generator and the TrainingRecords of both parts; their evaluations hold the loss on held-out pairs of
+    description and summary in nats a token, negated.
     """
     torch.manual_seed(seed)
     generator = QueryGenerator(lower_layers(LAYERS["query-generator"], LENGTH["query-generator"]))
     pairs, passages = adaptation.source_pairs(docs)
     unseen = [(passage, query) for query, passage in held_out_pairs(docs)][:320]
-    config = TrainingConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, schedule="cosine", seed=seed,
-                            evaluate_every=max(1, steps // 4), checkpoint_every=max(1, steps // 10))
-    record = train(generator, [(passages[i], query) for query, i in pairs], config, output, resume=output is not None,
-                   evaluate=lambda encoder: {"negative_loss": -token_loss(generator, unseen)}, progress=progress)
-    return generator, record
+    parts = {"copying": (copying_steps, copying_pairs(docs, seed)), "queries": (steps, [(passages[i], q) for q, i in pairs])}
+    records = {}
+    for name, (count, examples) in parts.items():
+        if count:
+            config = TrainingConfig(steps=count, batch_size=batch_size, learning_rate=learning_rate, schedule="cosine",
+                                    seed=seed, evaluate_every=max(1, count // 4), checkpoint_every=max(1, count // 10))
+            records[name] = train(generator, examples, config, output and output / name, resume=output is not None,
+                                  evaluate=lambda encoder: {"negative_loss": -token_loss(generator, unseen)},
+                                  progress=progress)
+    return generator, records
+
+
+def copying_pairs(docs, seed=0, words=40):
+    """(passage, sentence) pairs of the source's training text: neighbouring sentences, and one of them to be written."""
+    text = adaptation.training_text(docs, adaptation.SOURCE)
+    chance, allowed, pairs = random.Random(seed), set(text.sentences), []
+    for document in text.documents:
+        window = []
+        for sentence in [*(s for s in document.sentences if s in allowed), None]:
+            if window and (sentence is None or sum(len(s.split()) for s in [*window, sentence]) > words):
+                if len(window) > 1:
+                    pairs.append((" ".join(window), chance.choice(window)))
+                window = []
+            window.append(sentence)
+    return pairs
 
 
 def train_judge(docs, steps=500, batch_size=16, learning_rate=3e-4, loss="softmax", output=None, seed=0, progress=True):
-    """Train a cross-encoder on the source's pairs, each against NEGATIVES other descriptions.
+    """Train a cross-encoder on the source's pairs, each against HARD and RANDOM other descriptions.
 
-    Arguments as for `train_generator`; loss: as CrossEncoder takes it. Returns the judge and its TrainingRecord, whose
-    evaluations hold how often a held-out query's own description scores above five that BM25 finds.
+    Arguments as for `train_generator`; loss: as CrossEncoder takes it. Returns the judge and {"pairs": its TrainingRecord},
+    whose evaluations hold how often a held-out query's own description scores above five that BM25 finds.
     """
     torch.manual_seed(seed)
     judge = CrossEncoder(lower_layers(LAYERS["cross-encoder"], LENGTH["cross-encoder"]), loss)
     pairs, passages = adaptation.source_pairs(docs)
-    hard = with_negatives(pairs, passages, NEGATIVES - 1)
     chance, everything = random.Random(seed), list(passages.values())
-    examples = [(*example, chance.choice(everything)) for example in hard]
+    examples = [(*example, *chance.choices(everything, k=RANDOM)) for example in with_negatives(pairs, passages, HARD)]
     answers = {query: passage for query, passage in held_out_pairs(docs)}
     unseen = with_negatives([(q, str(n)) for n, q in enumerate(answers)], {str(n): p for n, p in enumerate(answers.values())}, 5)
     config = TrainingConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
                             evaluate_every=max(1, steps // 4), checkpoint_every=max(1, steps // 10))
     record = train(judge, examples, config, output, resume=output is not None,
                    evaluate=lambda encoder: {"first_of_six": first_of(judge, unseen[:200])}, progress=progress)
-    return judge, record
+    return judge, {"pairs": record}
 
 
 def held_out_pairs(docs):
@@ -116,10 +138,11 @@ def main():
     for name, make in (("query-generator", train_generator), ("cross-encoder", train_judge)):
         if options.only not in (None, name):
             continue
-        model, record = make(docs, output=options.checkpoints and options.checkpoints / name)
+        model, records = make(docs, output=options.checkpoints and options.checkpoints / name)
         model.save(options.output / name, dtype=torch.float16)
-        log = {"config": record.config, "precision": record.precision, "seconds": round(record.seconds), "texts": record.texts,
-               "evaluations": record.evaluations, "loss": [round(x, 4) for x in record.losses[::5]]}
+        log = {part: {"config": record.config, "precision": record.precision, "seconds": round(record.seconds),
+                      "texts": record.texts, "evaluations": record.evaluations,
+                      "loss": [round(x, 4) for x in record.losses[::5]]} for part, record in records.items()}
         write_atomically(options.output / name / "training-log.json", json.dumps(log, indent=1) + "\n")
 
 

@@ -209,7 +209,7 @@ def as_rich_table(records):
                   padding=(0, 1, 1, 0), collapse_padding=True)
     for i, heading in enumerate(_heading(titles)):
         words = heading.replace(", ", "\n").replace("Summary → ", "Summary →\n").replace("Across ", "Across\n")
-        shown.add_column(words.replace("/s", "\n/s").replace("Training ", "Training\n"), justify="right" if i else "left",
+        shown.add_column(words.replace("/s", "\n/s").replace("Training ", "Training\n").replace("Peak ", "Peak\n"), justify="right" if i else "left",
                          no_wrap=i > 0, min_width=0 if i else 16)
     for row in table(records):
         shown.add_row(*(c.replace(" [0", "\n").replace(", 0", "–").rstrip("]") for c in _cells(row, titles)))

@@ -1,0 +1,65 @@
+"""The shipped query generator and cross-encoder: what they were trained on, and that they are what their logs say."""
+
+import json
+
+import pytest
+
+from course_lib import source_models
+from course_lib.adaptation_runs import GENERATOR, JUDGE, load_generator, load_judge
+from course_lib.domain_adaptation import SOURCE
+
+
+def last_evaluation(folder, part):
+    return json.loads((folder / "training-log.json").read_text())[part]["evaluations"][-1]
+
+
+@pytest.fixture(scope="module")
+def unseen(docs):
+    return source_models.held_out_pairs(docs)
+
+
+def test_what_ships_is_small():
+    for folder in (GENERATOR, JUDGE):
+        assert sum(f.stat().st_size for f in folder.iterdir()) <= 30 * 2**20
+
+
+def test_the_generator_is_the_one_of_its_log(unseen):
+    logged = -last_evaluation(GENERATOR, "queries")["negative_loss"]
+    loss = source_models.token_loss(load_generator(), [(passage, query) for query, passage in unseen][:320])
+    assert loss == pytest.approx(logged, abs=0.03)  # trained in bf16, shipped in half precision
+
+
+def test_the_generator_reads_its_passage(unseen):
+    """With the passages exchanged, the right queries are harder to write."""
+    pairs = [(passage, query) for query, passage in unseen][:96]
+    exchanged = [(passage, query) for (passage, _), (_, query) in zip(pairs, pairs[1:] + pairs[:1])]
+    generator = load_generator()
+    assert source_models.token_loss(generator, exchanged) > source_models.token_loss(generator, pairs) + 0.2
+
+
+def test_the_judge_is_the_one_of_its_log_and_better_than_chance(docs, unseen):
+    answers = dict(unseen)
+    pairs = [(query, str(n)) for n, query in enumerate(answers)]
+    examples = source_models.with_negatives(pairs, {str(n): p for n, p in enumerate(answers.values())}, 5)[:200]
+    share = source_models.first_of(load_judge(), examples)
+    assert share == pytest.approx(last_evaluation(JUDGE, "pairs")["first_of_six"], abs=0.03)
+    assert share > 1 / 6 + 0.1
+
+
+def test_training_reads_the_source_s_training_text_alone(docs):
+    allowed = set(docs.train.sentences)
+    of_source = {s for d in docs.train.documents if d.library in SOURCE for s in d.sentences}
+    pairs = source_models.copying_pairs(docs)
+    assert len(pairs) > 10_000
+    for passage, sentence in pairs[::50]:
+        assert sentence in passage and sentence in allowed and sentence in of_source and passage != sentence
+
+
+def test_a_few_steps_of_each(docs, monkeypatch):
+    monkeypatch.setitem(source_models.LAYERS, "query-generator", 1)
+    monkeypatch.setitem(source_models.LAYERS, "cross-encoder", 1)
+    generator, records = source_models.train_generator(docs, steps=2, copying_steps=1, batch_size=8, progress=False)
+    assert {name: len(r.steps) for name, r in records.items()} == {"copying": 1, "queries": 2}
+    assert len(generator.generate(["Sort an array."], 2)[0]) == 2
+    judge, records = source_models.train_judge(docs, steps=2, batch_size=4, progress=False)
+    assert len(records["pairs"].steps) == 2 and judge.predict([("sort", "Sort an array.")]).shape == (1,)

@@ -37,8 +37,8 @@ def train_generator(docs, steps=600, copying_steps=500, batch_size=32, learning_
     """Train a query generator on the source's (description, summary) pairs, after practice in copying.
 
     docs: the whole corpus. copying_steps: first so many steps in which it must write a sentence of the passage that it
-    reads: the cross-attention, which is new, learns from six thousand summaries alone to write in their style, but hardly to
-    look at the passage. output: a folder for checkpoints, from which an interrupted training goes on.
+    reads, in the text of both domains: from six thousand summaries alone the cross-attention, which is new, learns their
+    style, but hardly to look at the passage. output: a folder for checkpoints, from which an interrupted training goes on.
     Returns the generator and the TrainingRecords of both parts; their evaluations hold the loss on held-out pairs of
     description and summary in nats a token, negated.
     """
@@ -59,10 +59,9 @@ def train_generator(docs, steps=600, copying_steps=500, batch_size=32, learning_
 
 
 def copying_pairs(docs, seed=0, words=40):
-    """(passage, sentence) pairs of the source's training text: neighbouring sentences, and one of them to be written."""
-    text = adaptation.training_text(docs, adaptation.SOURCE)
-    chance, allowed, pairs = random.Random(seed), set(text.sentences), []
-    for document in text.documents:
+    """(passage, sentence) pairs of the training text: neighbouring sentences, and one of them to be written. No label."""
+    chance, allowed, pairs = random.Random(seed), set(docs.train.sentences), []
+    for document in docs.train.documents:
         window = []
         for sentence in [*(s for s in document.sentences if s in allowed), None]:
             if window and (sentence is None or sum(len(s.split()) for s in [*window, sentence]) > words):

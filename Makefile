@@ -45,7 +45,7 @@ base-encoder: .venv/ready  ## train data/base-encoder again; half an hour
 	$(BIN)/python -m course_lib.base_encoder
 
 source-models: .venv/ready  ## train the query generator and the cross-encoder again; half an hour
-	$(BIN)/python -m course_lib.source_models
+	$(BIN)/python -m course_lib.source_models $(ARGS)
 
 bench: .venv/ready  ## measure training and encoding against sentence-transformers
 	$(OFFLINE) $(BIN)/python -m pytest tests/benchmarks -s -p no:cacheprovider

@@ -6,7 +6,7 @@ import pytest
 
 from course_lib import adaptation_runs as runs
 from course_lib import domain_adaptation as adaptation
-from course_lib import experiments
+from course_lib import experiments, source_models
 from course_lib.notebook.profile import PROFILES
 
 RECIPES = {name: dataclasses.replace(r, steps=2, batch_size=8) for name, r in PROFILES["smoke"].recipes.items()}
@@ -17,8 +17,9 @@ TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=10, targe
 def cache(tmp_path_factory):
     """Runs and stages of these tests alone; the corpus stays where it is."""
     folder = tmp_path_factory.mktemp("cache")
-    experiments.load_docs()
+    generator, _ = source_models.train_generator(experiments.load_docs(), steps=1, copying_steps=0, batch_size=8, progress=False)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "load_generator", lambda: generator)  # it writes nonsense, which costs as much as sense
         patch.setattr(experiments, "runs_folder", lambda: folder / "runs")
         patch.setattr("course_lib.resumable.cache_folder", lambda: folder)
         yield folder

@@ -1,11 +1,11 @@
-"""The shipped query generator and cross-encoder: what they were trained on, and that they are what their logs say."""
+"""The shipped cross-encoder and the training of it and of the query generator: what they read, and what the log says."""
 
 import json
 
 import pytest
 
 from course_lib import source_models
-from course_lib.adaptation_runs import GENERATOR, JUDGE, load_generator, load_judge
+from course_lib.adaptation_runs import JUDGE, load_judge
 
 
 def last_evaluation(folder, part):
@@ -18,22 +18,7 @@ def unseen(docs):
 
 
 def test_what_ships_is_small():
-    for folder in (GENERATOR, JUDGE):
-        assert sum(f.stat().st_size for f in folder.iterdir()) <= 30 * 2**20
-
-
-def test_the_generator_is_the_one_of_its_log(unseen):
-    logged = -last_evaluation(GENERATOR, "queries")["negative_loss"]
-    loss = source_models.token_loss(load_generator(), [(passage, query) for query, passage in unseen][:320])
-    assert loss == pytest.approx(logged, abs=0.03)  # trained in bf16, shipped in half precision
-
-
-def test_the_generator_reads_its_passage(unseen):
-    """With the passages exchanged, the right queries are harder to write."""
-    pairs = [(passage, query) for query, passage in unseen][:96]
-    exchanged = [(passage, query) for (passage, _), (_, query) in zip(pairs, pairs[1:] + pairs[:1])]
-    generator = load_generator()
-    assert source_models.token_loss(generator, exchanged) > source_models.token_loss(generator, pairs) + 0.2
+    assert sum(f.stat().st_size for f in JUDGE.iterdir()) <= 30 * 2**20
 
 
 def test_the_judge_is_the_one_of_its_log_and_better_than_chance(docs, unseen):

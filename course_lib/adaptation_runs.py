@@ -15,7 +15,8 @@ from course_lib import domain_adaptation as adaptation
 from course_lib.encoder import SentenceEncoder
 from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
-from course_lib.experiments import OBJECTIVES, SHORTEST_SENTENCE, load_docs, reference_folder, run_folder, weights_fingerprint
+from course_lib.experiments import (OBJECTIVES, SHORTEST_SENTENCE, CachedEncoder, load_docs, reference_folder, run_folder,
+                                    weights_fingerprint)
 from course_lib.objectives import CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
 from course_lib.resumable import fingerprint
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
@@ -39,7 +40,7 @@ ADAPTED = {"source": ("source",), "genq": ("source", "genq"), "gpl": ("source", 
 class PseudoLabels:
     """What the pipeline makes of the target's text, once for all encoders that are trained on it.
 
-    passages: {id: text}, all of the target's. pairs: generated (query, passage id). mined: for each pair the passages that
+    passages: {id: text}, of the target. pairs: generated (query, passage id). mined: for each pair the passages that
     the retrievers found, {id: {retriever: rank}}. margins: (query, positive, negative, margin) for MarginMSE.
     """
 
@@ -66,8 +67,17 @@ def load_judge():
 
 def passages_to_ask_about(profile):
     """So many of the target's passages as the profile can afford, drawn once: {id: text}."""
+    return _drawn_passages(profile.target_passages)
+
+
+def passages_to_mine_in(profile):
+    """The passages among which negatives are found: all, or twenty for each that is asked about."""
+    return _drawn_passages(profile.target_passages and 20 * profile.target_passages)
+
+
+def _drawn_passages(count):
     passages = adaptation.target_passages(load_docs())
-    chosen = torch.randperm(len(passages), generator=torch.Generator().manual_seed(0))[: profile.target_passages]
+    chosen = torch.randperm(len(passages), generator=torch.Generator().manual_seed(0))[:count]
     ids = list(passages)
     return {ids[i]: passages[ids[i]] for i in sorted(chosen.tolist())}
 
@@ -79,8 +89,8 @@ def generated_pairs(profile, progress=True):
 
 def pseudo_labels(profile, seed=0, progress=True):
     """Everything that GPL trains on, made on the first call; a killed call goes on where it was."""
-    passages, pairs = adaptation.target_passages(load_docs()), generated_pairs(profile, progress)
-    dense = load_encoder(("source",), profile, progress=progress)
+    passages, pairs = passages_to_mine_in(profile), generated_pairs(profile, progress)
+    dense = CachedEncoder(load_encoder(("source",), profile, progress=progress))
     retrievers = {"bm25": BM25Search(passages), "dense": ExactSearch(dense, passages, progress=progress)}
     mined = adaptation.mine_negatives(pairs, passages, retrievers, progress=progress)
     drawn = adaptation.draw_negatives(mined, seed=seed)
@@ -179,8 +189,8 @@ def check_stages(stages):
 def run(row, profile, seed=0, split="test", progress=True):
     """The run record of a row of the table, made if it is not there yet.
 
-    row: stages, a key of SEARCHES, or ("hybrid", *stages), which merges BM25 with the encoder that the stages lead to. split: of the
-    target's documents; "validation" for choices.
+    row: stages, a key of SEARCHES, or ("hybrid", *stages), which merges BM25 with the encoder that the stages lead to.
+    split: of the target's documents; "validation" for choices.
     """
     record = _blank(row, profile, seed, split)
     path = run_folder(record) / "record.json"
@@ -227,7 +237,7 @@ def title(row):
 
 def _blank(row, profile, seed, split="test"):
     """The record of a row before it has run: what it is known by."""
-    stages = () if row in SEARCHES else tuple(s for s in row if s != "hybrid")
+    stages = () if row in SEARCHES else check_stages(s for s in row if s != "hybrid")
     configuration = {"queries": profile.queries, "split": split, "target": list(adaptation.TARGET),
                      "stages": [[s, asdict(profile.recipes[s])] for s in stages]}
     data = {"texts": load_docs().fingerprint, "base_encoder": weights_fingerprint(profile.base_encoder)}

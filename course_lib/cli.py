@@ -57,7 +57,7 @@ def compare(
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(help="What you look for, in your own words.")],
-    encoder: Annotated[str | None, typer.Option(help="bm25, base, simcse … as `course compare` has them, hybrid, gpl, or the path of a model.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="bm25, base, simcse …, hybrid, gpl, or the path of a model.")] = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="Let a cross-encoder read the best 50 again.")] = False,
     results: Annotated[int, typer.Option("--results", "-k", min=1, help="How many to show.")] = 5,
     corpus: Annotated[Path | None, typer.Option(help="Your own text: .txt, .csv, .jsonl or a folder.")] = None,

@@ -84,7 +84,8 @@ def train_judge(docs, steps=500, batch_size=16, learning_rate=3e-4, loss="softma
     chance, everything = random.Random(seed), list(passages.values())
     examples = [(*example, *chance.choices(everything, k=RANDOM)) for example in with_negatives(pairs, passages, HARD)]
     answers = {query: passage for query, passage in held_out_pairs(docs)}
-    unseen = with_negatives([(q, str(n)) for n, q in enumerate(answers)], {str(n): p for n, p in enumerate(answers.values())}, 5)
+    numbered = {str(n): passage for n, passage in enumerate(answers.values())}
+    unseen = with_negatives(list(zip(answers, numbered)), numbered, 5)
     config = TrainingConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
                             evaluate_every=max(1, steps // 4), checkpoint_every=max(1, steps // 10))
     record = train(judge, examples, config, output, resume=output is not None,

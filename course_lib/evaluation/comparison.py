@@ -144,7 +144,8 @@ def table(records):
     rows = []
     for method in methods:
         mine = [r for r in records if r.method == method]
-        rows.append({"method": mine[0].title + (f" ({mine[0].note})" if mine[0].note else ""), **{t: interval(mine, t) for t in tasks}, "seeds": len(mine),
+        note = f" ({mine[0].note})" if mine[0].note else ""
+        rows.append({"method": mine[0].title + note, **{t: interval(mine, t) for t in tasks}, "seeds": len(mine),
                      "seconds": _seconds(mine) if mine[0].training else None,
                      "texts_per_second": sum(r.texts_per_second for r in mine) / len(mine) or None,
                      "peak_memory": max(r.peak_memory for r in mine) or None})
@@ -208,9 +209,10 @@ def as_rich_table(records):
     shown = Table(title=f"Held-out results, {records[0].profile} profile (95 % intervals)", box=box.SIMPLE_HEAD,
                   padding=(0, 1, 1, 0), collapse_padding=True)
     for i, heading in enumerate(_heading(titles)):
-        words = heading.replace(", ", "\n").replace("Summary → ", "Summary →\n").replace("Across ", "Across\n")
-        shown.add_column(words.replace("/s", "\n/s").replace("Training ", "Training\n").replace("Peak ", "Peak\n"), justify="right" if i else "left",
-                         no_wrap=i > 0, min_width=0 if i else 16)
+        for words in ("Summary →", "Across", "Training", "Peak"):
+            heading = heading.replace(f"{words} ", f"{words}\n")
+        shown.add_column(heading.replace(", ", "\n").replace("/s", "\n/s"), justify="right" if i else "left", no_wrap=i > 0,
+                         min_width=0 if i else 16)
     for row in table(records):
         shown.add_row(*(c.replace(" [0", "\n").replace(", 0", "–").rstrip("]") for c in _cells(row, titles)))
     return shown

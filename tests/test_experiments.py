@@ -180,7 +180,7 @@ def test_unknown_method_and_untrained_method(docs):
 
 def test_races_at_equal_sentences_and_at_equal_seconds(records):
     def run(method, texts, seconds, seed=0):
-        training = {"steps": [{"texts": texts // 2}, {"texts": texts // 2}]}
+        training = {"steps": [{}, {}], "config": {"batch_size": texts // 2, "accumulate": 1}}
         return dataclasses.replace(records[0], method=method, training=training, seconds=seconds, seed=seed)
 
     runs = [records[0], run("a", 100, 50), run("a", 100, 54, 1), run("a", 200, 110), run("b", 100, 100), run("c", 100, 300)]

@@ -153,8 +153,11 @@ def table(records):
 
 
 def sentences_seen(record):
-    """How many texts a run was trained on, repeated ones counted again; 0 without a training."""
-    return sum(step["texts"] for step in record.training["steps"]) if record.training else 0
+    """How many texts a run was trained on, repeated ones counted again, a pass's last and smaller batch as a whole one; 0
+    without a training."""
+    if not record.training:
+        return 0
+    return len(record.training["steps"]) * record.training["config"]["batch_size"] * record.training["config"]["accumulate"]
 
 
 def at_equal_sentences(records, sentences):

@@ -202,13 +202,16 @@ def searcher(method, texts, profile, progress=True):
 
 
 def trained_searchers(texts, profile):
-    """Every search that needs no further training here: {name: a function that makes it}, for `widgets.search_box`."""
+    """Every search that needs no further training here: {name: a function that makes it}, for `widgets.search_box`.
+
+    BM25 and the base encoder come first, "hybrid" last.
+    """
     from course_lib import adaptation_runs
 
-    names = {"bm25": METHODS["bm25"], "hybrid": "BM25 and meaning, merged"}
-    names |= {m: METHODS[m] for m in METHODS if m == "base" or is_trained(m, profile, profile.seeds[0])}
+    names = {m: METHODS[m] for m in METHODS if m in ("bm25", "base") or is_trained(m, profile, profile.seeds[0])}
     names |= {m: adaptation_runs.title(stages) for m, stages in adaptation_runs.ADAPTED.items()
               if adaptation_runs.is_trained(stages, profile)}
+    names["hybrid"] = f"BM25 and {METHODS[best_trained(profile)]}, merged"
     return {title: lambda m=m: searcher(m, texts, profile) for m, title in names.items()}
 
 

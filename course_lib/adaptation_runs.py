@@ -15,18 +15,17 @@ from course_lib import domain_adaptation as adaptation
 from course_lib.encoder import SentenceEncoder
 from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
-from course_lib.experiments import (OBJECTIVES, SHORTEST_SENTENCE, CachedEncoder, load_docs, reference_folder, run_folder,
-                                    weights_fingerprint)
-from course_lib.objectives import CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
-from course_lib.resumable import fingerprint
+from course_lib.experiments import (OBJECTIVES, SHORTEST_SENTENCE, CachedEncoder, keep_training, load_docs, reference_folder,
+                                    run_folder, training_config, weights_fingerprint)
+from course_lib.objectives import Cropping, CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
-from course_lib.texts.store import write_atomically
-from course_lib.training import TrainingConfig, TrainingRecord, memory_in_use, train
+from course_lib.training import TrainingRecord, memory_in_use, train
 
 DATA = Path(__file__).parents[1] / "data"
 GENERATOR, JUDGE = DATA / "query-generator", DATA / "cross-encoder"
 STAGES = {  # what a stage is called in tables
     "mlm": "MLM", "tsdae": "TSDAE", "simcse": "SimCSE", "ct": "CT", "ct_in_batch": "CT in-batch",  # on the target's text
+    "cropping": "cropping",
     "source": "source labels", "genq": "GenQ", "gpl": "GPL",
 }
 SEARCHES = {  # rows that train nothing
@@ -102,7 +101,7 @@ def pseudo_labels(profile, seed=0, progress=True):
 
 
 def stage_examples(stage, profile, seed=0, progress=True):
-    """What a stage trains on: sentences (passages for MLM) of the target, (query, passage), or MarginMSE's tuples."""
+    """What a stage trains on: sentences (for MLM and cropping passages) of the target, (query, passage), or MarginMSE's tuples."""
     docs = load_docs()
     if stage == "source":
         pairs, passages = adaptation.source_pairs(docs)
@@ -112,7 +111,7 @@ def stage_examples(stage, profile, seed=0, progress=True):
         return [(query, passages[i]) for query, i in generated_pairs(profile, progress)]
     if stage == "gpl":
         return pseudo_labels(profile, seed, progress).margins
-    if stage == "mlm":
+    if stage in ("mlm", "cropping"):
         return list(adaptation.target_passages(docs).values())
     return [s for s in adaptation.target_sentences(docs) if len(s.split()) >= SHORTEST_SENTENCE]
 
@@ -120,7 +119,8 @@ def stage_examples(stage, profile, seed=0, progress=True):
 def stage_objective(stage, encoder, profile, seed=0):
     """The objective of a stage around an encoder."""
     recipe = profile.recipes[stage]
-    kinds = OBJECTIVES | {"source": MultipleNegativesRanking, "genq": MultipleNegativesRanking, "gpl": MarginMSE}
+    kinds = OBJECTIVES | {"cropping": Cropping, "source": MultipleNegativesRanking, "genq": MultipleNegativesRanking,
+                          "gpl": MarginMSE}
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # weights that no checkpoint carries start random
         return kinds[stage](encoder, **recipe.options)
@@ -151,15 +151,12 @@ def _encoder_and_training(stages, profile, seed, progress):
     objective = stage_objective(stage, encoder, profile, seed)
     prepared = objective.prepare(examples)
     encoder.max_length = own_length
-    config = TrainingConfig(steps=recipe.steps, batch_size=recipe.batch_size, learning_rate=recipe.learning_rate,
-                            schedule=recipe.schedule, warmup=recipe.warmup, seed=seed,
-                            checkpoint_every=max(1, recipe.steps // 5))
+    config = training_config(stage, profile, seed)
+    config.checkpoint_every = max(1, config.steps // 5)
     record = train(objective, prepared, config, output=folder / "encoder", resume=True, progress=progress)
+    keep_training(record, path)
     if record.outcome == "interrupted":
         raise KeyboardInterrupt  # the next call goes on with the training
-    for step in record.steps:
-        step |= {k: round(step[k], 6) for k in ("loss", "gradient_norm", "learning_rate", "seconds")}
-    write_atomically(path, json.dumps(asdict(record)))
     return encoder, record
 
 

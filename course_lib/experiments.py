@@ -134,13 +134,18 @@ def _trained(record, folder, profile, refresh, progress):
         encoder = objective.encoder
         done = train(objective, training_examples(record.method, profile, objective), config, output=folder / "encoder",
                      resume=not refresh, progress=progress)
-        for step in done.steps:
-            step |= {k: round(step[k], 6) for k in ("loss", "gradient_norm", "learning_rate", "seconds")}
-        if done.outcome == "finished":
-            write_atomically(path, json.dumps(asdict(done)))
+        keep_training(done, path)
     record.training = asdict(done)
     record.seconds, record.texts_per_second, record.peak_memory = done.seconds, done.texts_per_second, done.peak_memory
     return encoder
+
+
+def keep_training(done, path):
+    """Round the numbers of a TrainingRecord's steps, and write it to a file if the training has ended."""
+    for step in done.steps:
+        step |= {k: round(step[k], 6) for k in ("loss", "gradient_norm", "learning_rate", "seconds")}
+    if done.outcome == "finished":
+        write_atomically(path, json.dumps(asdict(done)))
 
 
 def load_encoder(method, profile, seed=0):

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from course_lib import functional
 from course_lib.encoder import SentenceEncoder
-from course_lib.objectives import MaskedLanguageModel, SimCSE
+from course_lib.objectives import Cropping, MaskedLanguageModel, SimCSE
 
 FAMILIES = {
     "bert": (transformers.BertConfig, transformers.BertForMaskedLM),
@@ -250,3 +250,43 @@ def test_settings_tell_how_an_objective_was_made(shallow):
         "name": "SimCSE", "temperature": 0.1, "pooling": "mean", "max_length": 16}
     assert MaskedLanguageModel(shallow(pooling="cls", max_length=16), 0.3, True).settings() == {
         "name": "MaskedLanguageModel", "mask_probability": 0.3, "whole_word": True, "pooling": "cls", "max_length": 16}
+
+
+# --------------------------------------------------------------------------- cropping
+
+
+def test_crops_are_spans_of_their_passage(docs, shallow):
+    objective = Cropping(shallow(max_length=64), shortest=0.2, longest=0.5)
+    passages = objective.prepare(docs.validation.passages[:40])
+    batch = objective.collate(passages, seeded())
+    pad = objective.encoder.tokenizer.pad_token_id
+    spans, starts = {"first": [], "second": []}, set()
+    for name, rows in (("first", batch["query_input_ids"]), ("second", batch["input_ids"])):
+        for passage, row in zip(passages, rows.tolist()):
+            span = [token for token in row if token != pad]
+            inner, found = span[1:-1], [i for i in range(1, len(passage) - 1) if passage[i : i + len(span) - 2] == span[1:-1]]
+            assert (span[0], span[-1]) == (passage[0], passage[-1]) and found
+            assert 0.2 * (len(passage) - 2) - 0.51 <= len(inner) <= 0.5 * (len(passage) - 2) + 0.51
+            spans[name].append(span)
+            starts.add(found[0] == 1)
+    assert spans["first"] != spans["second"] and starts == {True, False}
+    again, other = objective.collate(passages, seeded()), objective.collate(passages, seeded(1))
+    assert torch.equal(again["input_ids"], batch["input_ids"]) and again["input_ids"].tolist() != other["input_ids"].tolist()
+    everything = Cropping(shallow(max_length=64), shortest=1.0, longest=1.0).collate(passages, seeded())
+    assert torch.equal(everything["input_ids"], objective.encoder.tokenize(passages)["input_ids"])
+
+
+def test_the_loss_of_crops_is_the_ranking_loss_of_their_pairs(docs, shallow):
+    objective = Cropping(shallow(max_length=32), scale=10.0).eval()
+    batch = objective.collate(docs.validation.passages[:8], seeded())
+    queries = objective.encoder({"input_ids": batch["query_input_ids"], "attention_mask": batch["query_attention_mask"]})
+    expected = functional.multiple_negatives_ranking(queries, objective.encoder(batch), scale=10.0)
+    torch.testing.assert_close(objective(batch), expected)
+
+
+def test_cropping_needs_two_passages_and_shares(shallow):
+    with pytest.raises(ValueError, match="holds 1 passage; Cropping"):
+        Cropping(shallow()).collate(["Sort an array."], None)
+    for shortest, longest in ((0.0, 0.5), (0.5, 0.1), (0.5, 1.5)):
+        with pytest.raises(ValueError, match=f"shortest is {shortest} and longest {longest}"):
+            Cropping(shallow(), shortest=shortest, longest=longest)

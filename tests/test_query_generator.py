@@ -6,6 +6,7 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, TopPLogitsWarper
 
+from course_lib import functional
 from course_lib.encoder import SentenceEncoder
 from course_lib.objectives import QueryGenerator
 from course_lib.objectives.sampling import PEAK, choose, nucleus
@@ -21,9 +22,10 @@ def pairs(docs):
     return [(d.body, d.summary) for d in {d.summary: d for d in found}.values()][:24]
 
 
-@pytest.fixture
-def generator(shallow):
-    return QueryGenerator(shallow(LAYERS, max_length=32))
+@pytest.fixture(params=[False, True], ids=["plain", "pointer"])
+def generator(shallow, request):
+    torch.manual_seed(0)
+    return QueryGenerator(shallow(LAYERS, max_length=32), pointer=request.param)
 
 
 @pytest.fixture
@@ -62,8 +64,8 @@ def reference_decoder(generator):
     return model
 
 
-def test_loss_and_gradients_are_those_of_a_bert_decoder(generator, pairs):
-    generator.eval()
+def test_loss_and_gradients_are_those_of_a_bert_decoder(shallow, pairs):
+    generator = QueryGenerator(shallow(LAYERS, max_length=32), pointer=False).eval()
     with torch.no_grad():  # as if trained: weights that start equal or at zero would agree too easily
         for layer in generator.decoder.layers:
             for weight in (*layer.cross_attention.parameters(), *layer.cross_norm.parameters()):
@@ -109,7 +111,7 @@ def test_the_decoder_cannot_look_ahead_and_sees_all_of_its_passage_but_padding(g
 
 
 def test_tied_weights_are_one_and_untied_ones_are_not(shallow, pairs):
-    tied, untied = (QueryGenerator(shallow(LAYERS, max_length=32), tie_weights=tie) for tie in (True, False))
+    tied, untied = (QueryGenerator(shallow(LAYERS, max_length=32), tie_weights=tie, pointer=False) for tie in (True, False))
     torch.testing.assert_close(tied.eval()(tied.collate(pairs, None)), untied.eval()(untied.collate(pairs, None)))
     count = [sum(p.numel() for p in g.parameters()) for g in (tied, untied)]
     of_encoder = sum(p.numel() for p in tied.encoder.parameters())
@@ -121,7 +123,7 @@ def test_tied_weights_are_one_and_untied_ones_are_not(shallow, pairs):
 @pytest.mark.parametrize("tie_weights", [True, False])
 def test_a_decoder_of_fewer_layers(shallow, pairs, tie_weights):
     """It is as that of an encoder that has no more, but for what it reads."""
-    deep, flat = (QueryGenerator(shallow(n, max_length=32), tie_weights, 1).eval() for n in (LAYERS, 1))
+    deep, flat = (QueryGenerator(shallow(n, max_length=32), tie_weights, 1, pointer=False).eval() for n in (LAYERS, 1))
     new = [sum(p.numel() for p in g.parameters()) - sum(p.numel() for p in g.encoder.parameters()) for g in (deep, flat)]
     assert new[0] == new[1] and deep.settings()["decoder_layers"] == 1
     batch = deep.collate(pairs[:4], None)
@@ -142,6 +144,49 @@ def test_training_makes_the_queries_likelier(shallow, pairs):
     greedy = generator.generate([p for p, _ in pairs], 1, temperature=0, max_new_tokens=8)
     openings = {query.split()[0].lower() for _, query in pairs}
     assert sum(rows[0].split()[0] in openings for rows in greedy) > len(pairs) / 2  # it learned how queries begin
+
+
+# --------------------------------------------------------------------------- copying
+
+
+def test_copied_and_written_are_a_distribution_by_hand():
+    logits = torch.tensor([[0.2, 0.5, 0.3]]).log()
+    mixed = functional.copy_or_write(logits, torch.tensor([0.0]), torch.tensor([[0.6, 0.1, 0.3]]), torch.tensor([[1, 0, 1]]))
+    torch.testing.assert_close(mixed, torch.tensor([[0.1 + 0.05, 0.25 + 0.45, 0.15]]))
+    attention = torch.tensor([[0.6, 0.1, 0.3]])
+    for gate, expected in ((60.0, logits.exp()), (-60.0, torch.tensor([[0.1, 0.9, 0.0]]))):
+        torch.testing.assert_close(functional.copy_or_write(logits, torch.tensor([gate]), attention,
+                                                            torch.tensor([[1, 0, 1]])), expected)
+
+
+def test_the_pointer_sees_no_padding_and_knows_what_stands_before(shallow, pairs):
+    generator = QueryGenerator(shallow(1, max_length=32)).eval()
+    batch = generator.collate(pairs[:6], None)
+    with torch.no_grad():
+        generator.pointer.query.weight.copy_(torch.eye(generator.encoder.dimension))
+        for part in (generator.pointer.key.weight, generator.pointer.key.bias, generator.pointer.query.bias):
+            part.zero_()
+        generator.pointer.before.weight.copy_(torch.eye(generator.encoder.dimension))
+        embedded = generator.encoder.transformer.embeddings.word_embeddings(batch["input_ids"])
+        keys = generator.pointer.read(torch.zeros_like(embedded), embedded)
+        wanted = torch.nn.functional.layer_norm(embedded, embedded.shape[-1:])  # as a decoder that has just written these
+        attention, _ = generator.pointer(wanted, keys, batch["attention_mask"])
+    assert torch.allclose(attention.sum(-1), torch.ones(()), atol=1e-5)
+    assert (attention.masked_select(batch["attention_mask"][:, None] == 0) == 0).all()
+    for ids, row, length in zip(batch["input_ids"], attention, batch["attention_mask"].sum(1).tolist()):
+        assert all(ids[row[place].argmax() - 1] == ids[place] for place in range(length - 1))  # it points behind the token
+
+
+def test_a_pointer_learns_to_copy(shallow, docs):
+    """In a few steps a generator with a pointer writes what it reads; without one it cannot yet."""
+    sentences = [(s, s) for s in docs.train.sentences if 5 < len(s.split()) < 12][:320]
+    loss = {}
+    for pointer in (False, True):
+        torch.manual_seed(0)
+        generator = QueryGenerator(shallow(1, max_length=24), pointer=pointer)
+        config = TrainingConfig(steps=30, batch_size=16, learning_rate=1e-3, precision="fp32")
+        loss[pointer] = sum(train(generator, sentences, config, progress=False).losses[-5:]) / 5
+    assert loss[True] < 0.6 * loss[False]
 
 
 # --------------------------------------------------------------------------- sampling
@@ -178,14 +223,28 @@ def test_tokens_are_drawn_as_often_as_they_are_likely():
 # --------------------------------------------------------------------------- generating
 
 
+def scores_of_all(generator, ids, batch):
+    """(N, T', V), written from the parts without the cache: what follows each of the tokens ids (N, T')."""
+    states, mask = generator.encoder.token_embeddings(batch), batch["attention_mask"]
+    hidden = generator.decoder(ids, (states, mask))
+    logits = generator.head(hidden)
+    if generator.pointer is None:
+        return logits
+    embedded = generator.encoder.transformer.embeddings.word_embeddings(batch["input_ids"])
+    attention, gate = generator.pointer(hidden, generator.pointer.read(states, embedded), mask)
+    mixed = gate.sigmoid()[..., None] * logits.softmax(-1)
+    for place, tokens in enumerate(batch["input_ids"].T):
+        for row, token in enumerate(tokens.tolist()):
+            mixed[row, :, token] += (1 - gate[row].sigmoid()) * attention[row, :, place]
+    return mixed.log()
+
+
 def test_steps_with_the_cache_give_what_the_whole_gives(confident, pairs):
     passages = [p for p, _ in pairs[:3]]
     ids = confident.encoder.tokenize([q for _, q in pairs[:6]])["input_ids"][:, :6]  # 2 queries a passage
     batch = confident.encoder.tokenize(passages)
     with torch.no_grad():
-        states = confident.encoder.token_embeddings(batch).repeat_interleave(2, 0)
-        mask = batch["attention_mask"].repeat_interleave(2, 0)
-        whole = confident.head(confident.decoder(ids, (states, mask)))
+        whole = scores_of_all(confident, ids, {k: v.repeat_interleave(2, 0) for k, v in batch.items()})
         step = confident.start(passages, 2)
         for length in range(1, 7):
             torch.testing.assert_close(step(ids[:, :length]), whole[:, length - 1], atol=1e-4, rtol=1e-4)
@@ -213,9 +272,8 @@ def test_greedy_is_the_likeliest_token_every_time(confident, pairs):
     special = [i for i in confident.tokenizer.all_special_ids if i != confident.end_id]
     batch = confident.encoder.tokenize([passage])
     with torch.no_grad():
-        states = confident.encoder.token_embeddings(batch)
         for position in range(5):
-            logits = confident.head(confident.decoder(torch.tensor([ids]), (states, batch["attention_mask"])))[0, -1]
+            logits = scores_of_all(confident, torch.tensor([ids]), batch)[0, -1]
             logits[special + ([confident.end_id] if position == 0 else [])] = -1e9
             ids.append(int(logits.argmax()))
             if ids[-1] == confident.end_id:

@@ -2,6 +2,7 @@
 
 from course_lib.objectives.base import Objective
 from course_lib.objectives.contrastive_tension import ContrastiveTension
+from course_lib.objectives.cropping import Cropping
 from course_lib.objectives.cross_encoder import CrossEncoder
 from course_lib.objectives.in_batch_contrastive_tension import InBatchContrastiveTension
 from course_lib.objectives.margin_mse import MarginMSE
@@ -11,5 +12,5 @@ from course_lib.objectives.ranking import MultipleNegativesRanking
 from course_lib.objectives.simcse import SimCSE
 from course_lib.objectives.tsdae import DenoisingAutoEncoder
 
-__all__ = ["ContrastiveTension", "CrossEncoder", "DenoisingAutoEncoder", "InBatchContrastiveTension", "MarginMSE",
-           "MaskedLanguageModel", "MultipleNegativesRanking", "Objective", "QueryGenerator", "SimCSE"]
+__all__ = ["ContrastiveTension", "Cropping", "CrossEncoder", "DenoisingAutoEncoder", "InBatchContrastiveTension",
+           "MarginMSE", "MaskedLanguageModel", "MultipleNegativesRanking", "Objective", "QueryGenerator", "SimCSE"]

@@ -1,4 +1,5 @@
-"""A decoder that reads a passage: an encoder's layers made causal, with attention to all of the passage's tokens."""
+"""A decoder that reads a passage: an encoder's layers made causal, with attention to all of the passage's tokens, and a
+pointer with which it can copy them."""
 
 import copy
 from typing import NamedTuple
@@ -83,3 +84,29 @@ class PassageAttention(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None].bool(),
                                                dropout_p=self.dropout.p if self.training else 0.0)
         return self.out(mixed.transpose(1, 2).reshape(hidden.shape))
+
+
+class Pointer(nn.Module):
+    """Which token of the passage to write next, were it copied, and whether to copy at all (See et al., 2017).
+
+    What is copied mostly goes on where the last token left off. The key of a place in the passage is therefore made of its
+    token vector and of the word embedding of the token *before* it, which is what the decoder has just written.
+    """
+
+    def __init__(self, size):
+        super().__init__()
+        self.query, self.key, self.before = (nn.Linear(size, size) for _ in range(3))
+        self.gate = nn.Linear(size, 1)
+
+    def read(self, states, embedded):
+        """The key of every place: token vectors (B, T, d), word embeddings (B, T, d) → (B, T, d)."""
+        before = F.layer_norm(embedded, embedded.shape[-1:])[:, :-1]  # as long as token vectors are
+        return self.key(states) + self.before(F.pad(before, (0, 0, 1, 0)))
+
+    def forward(self, hidden, key, mask):
+        """hidden (N, T', d), N a multiple of B; key (B, T, d), mask (B, T) → attention to the places (N, T', T), and the
+        logit (N, T') of writing a word of one's own."""
+        query = self.query(hidden).reshape(len(key), -1, hidden.shape[-1])
+        scores = (query @ key.transpose(1, 2)).float() / hidden.shape[-1] ** 0.5
+        attention = scores.masked_fill(mask[:, None] == 0, float("-inf")).softmax(-1)
+        return attention.reshape(*hidden.shape[:-1], -1), self.gate(hidden).squeeze(-1).float()

@@ -15,7 +15,7 @@ from course_lib.encoder import SentenceEncoder, _explained, _quiet, best_device
 from course_lib.objectives.base import Objective
 from course_lib.objectives.examples import tokenize_examples
 from course_lib.objectives.mlm import MaskedLanguageHead
-from course_lib.objectives.passage_decoder import PassageDecoder
+from course_lib.objectives.passage_decoder import PassageDecoder, Pointer
 from course_lib.objectives.sampling import generate_texts
 from course_lib.objectives.tsdae import encoder_layers
 from course_lib.texts.store import write_atomically
@@ -29,14 +29,15 @@ class QueryGenerator(Objective):
     encoder: reads the passage. tie_weights: the decoder is made of the encoder's own layers and embeddings, and only its
     cross-attention is new, which Rothe et al. (2020) found to work as well as separate weights; False gives it copies.
     decoder_layers: the first so many layers; None means all. The decoder runs once for every token it writes, so that
-    fewer save most of the time. Texts are (passage, query); the head is read from the encoder's checkpoint where that
-    carries one.
+    fewer save most of the time. pointer: whether it can also copy tokens of the passage (See et al., 2017), which a small
+    model learns long before it learns to write about what it has read. Texts are (passage, query); the head is read from
+    the encoder's checkpoint where that carries one.
 
     Batch: input_ids and attention_mask (B, T) of the passages, decoder_input_ids and labels (B, T') of the queries.
     Loss: scalar, nats a token. Raises ValueError for examples of another kind and for layers that the encoder has not.
     """
 
-    def __init__(self, encoder, tie_weights=True, decoder_layers=None):
+    def __init__(self, encoder, tie_weights=True, decoder_layers=None, pointer=True):
         super().__init__(encoder)
         self.tie_weights = tie_weights
         transformer = encoder.transformer if tie_weights else copy.deepcopy(encoder.transformer)
@@ -46,7 +47,11 @@ class QueryGenerator(Objective):
             del encoder_layers(transformer)[self.decoder_layers :]  # of the copy: nothing uses them
         self.head = MaskedLanguageHead(transformer).to(encoder.device)
         self.head.load(encoder.source)
+        self.pointer = Pointer(encoder.dimension).to(encoder.device) if pointer else None
         self.begin_id, self.end_id = encoder.token_ids([""])[0]  # [CLS] and [SEP], which frame a query too
+
+    def settings(self):
+        return {**super().settings(), "pointer": self.pointer is not None}
 
     def prepare(self, texts):
         return tokenize_examples(self.encoder, texts, ("passage", "query"))
@@ -61,7 +66,23 @@ class QueryGenerator(Objective):
         states = self.encoder.token_embeddings(batch)  # (B, T, d)
         hidden = self.decoder(batch["decoder_input_ids"], (states, batch["attention_mask"]))  # (B, T', d)
         answered = batch["labels"] != -100
-        return functional.masked_lm_loss(self.head(hidden[answered]), batch["labels"][answered])
+        scores = self._scores(hidden, answered, batch, self._places(states, batch))
+        return functional.masked_lm_loss(scores, batch["labels"][answered])
+
+    def _places(self, states, batch):
+        """What the pointer makes of the passages, once for all tokens: (B, T, d), or None without a pointer."""
+        if self.pointer is not None:
+            return self.pointer.read(states, self.decoder.transformer.get_input_embeddings()(batch["input_ids"]))
+
+    def _scores(self, hidden, chosen, batch, places):
+        """Scores of the next token after the chosen (N, T') of hidden (N, T', d), N a multiple of B: (M, V), for a softmax."""
+        logits = self.head(hidden[chosen])
+        if self.pointer is None:
+            return logits
+        attention, gate = self.pointer(hidden, places, batch["attention_mask"])  # (N, T', T), (N, T')
+        ids = batch["input_ids"].repeat_interleave(len(hidden) // len(places), 0)[:, None].expand_as(attention)
+        mixed = functional.copy_or_write(logits, gate[chosen], attention[chosen], ids[chosen])
+        return mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log()
 
     # ------------------------------------------------------------------ writing queries
 
@@ -84,9 +105,10 @@ class QueryGenerator(Objective):
     def start(self, texts, copies):
         """Read the passages; returns the step that `sampling.generate_texts` calls."""
         batch = {k: v.to(self.device) for k, v in self.encoder.tokenize(list(texts)).items()}
-        passages = self.decoder.read(self.encoder.token_embeddings(batch), batch["attention_mask"])
-        past = [None] * len(passages)
-        return lambda ids: self.head(self.decoder.step(ids, passages, past))
+        states = self.encoder.token_embeddings(batch)
+        passages, places = self.decoder.read(states, batch["attention_mask"]), self._places(states, batch)
+        past, last = [None] * len(passages), torch.ones(copies * len(texts), 1, dtype=torch.bool, device=self.device)
+        return lambda ids: self._scores(self.decoder.step(ids, passages, past)[:, None], last, batch, places)
 
     @property
     def tokenizer(self):
@@ -109,7 +131,7 @@ class QueryGenerator(Objective):
         with _quiet():
             self.encoder.tokenizer.save_pretrained(path)
             self.encoder.transformer.config.save_pretrained(path)
-        settings = {"tie_weights": self.tie_weights, "decoder_layers": self.decoder_layers,
+        settings = {"tie_weights": self.tie_weights, "decoder_layers": self.decoder_layers, "pointer": self.pointer is not None,
                     "pooling": self.encoder.pooling, "max_length": self.encoder.max_length}
         write_atomically(path / SETTINGS, json.dumps(settings, indent=2) + "\n")
         tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in self._weights().items()}
@@ -138,7 +160,7 @@ class QueryGenerator(Objective):
         if getattr(transformer, "pooler", None) is not None:
             transformer.pooler = None
         encoder = SentenceEncoder(transformer, tokenizer, settings["pooling"], settings["max_length"])
-        generator = cls(encoder, settings["tie_weights"], settings["decoder_layers"])
+        generator = cls(encoder, settings["tie_weights"], settings["decoder_layers"], settings["pointer"])
         own = generator._weights()
         if own.keys() != weights.keys() or any(own[k].shape != v.shape for k, v in weights.items()):
             raise ValueError(f"the weights in {path} are not those of its configuration; copy the generator again")

@@ -36,7 +36,11 @@ class MultipleNegativesRanking(Objective):
         if len(queries) + len(negatives) < 2:
             raise ValueError("this batch holds 1 pair; MultipleNegativesRanking takes its negatives from the other pairs "
                              "and needs at least 2. Pass more texts or raise batch_size")
-        passages = [*positives, *(n for column in negatives for n in column)]
+        return self.batch(queries, positives, [n for column in negatives for n in column])
+
+    def batch(self, queries, positives, negatives=()):
+        """The tensors of a batch, as the class describes them, of tokenised texts."""
+        passages = [*positives, *negatives]
         return {**under("query", self.encoder.tokenize(list(queries))), **self.encoder.tokenize(passages),
                 "duplicates": duplicates(queries, positives, passages)}
 

@@ -96,11 +96,11 @@ def _hit(question, name, place, found, encoder):
         return ""
     hit = found[name][place]
     shown, marked = _excerpt(question, hit.text)
-    if not marked and encoder is not None and len(hit.text) > LONGEST:
+    nearest = not marked and encoder is not None and len(hit.text) > LONGEST
+    if nearest:
         shown, _ = _excerpt(question, nearest_sentence(encoder, question, hit.text))
     also = [f"{other}: {_ordinal(rank)}" for other, hits in found.items() if other != name
             for rank, one in enumerate(hits, 1) if one.id == hit.id]
-    nearest = encoder is not None and len(hit.text) > LONGEST
     remarks = ([] if marked else ["no word in common" + ("; its nearest sentence" if nearest else "")]) + (["also " + ", ".join(also)] if also else [])
     return (f"{place + 1}. <b>{_breakable(hit.id)}</b> &nbsp; {hit.score:.2f}<br>{shown}"
             + (f"<br><small><i>{as_text('; '.join(remarks))}</i></small>" if remarks else ""))

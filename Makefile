@@ -8,6 +8,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 OFFLINE := HF_HUB_OFFLINE=1
+# two test files at a time, one thread each: small models use a second core badly
+PARALLEL := -n 2 --dist loadfile
+ONE_THREAD := OMP_NUM_THREADS=1
 # JupyterLab would ask its makers for news and updates; nothing of the course leaves the machine
 QUIET := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
@@ -31,8 +34,8 @@ course: .venv/ready  ## prepare the corpus, train what the course teaches, print
 	$(BIN)/course compare $(ARGS)
 
 test: .venv/ready  ## unit, oracle and property tests, then every notebook in the smoke profile; no network
-	$(OFFLINE) $(BIN)/python -m pytest tests --ignore=tests/benchmarks
-	$(OFFLINE) COURSE_PROFILE=smoke $(BIN)/python -m pytest notebooks \
+	$(OFFLINE) $(ONE_THREAD) $(BIN)/python -m pytest tests --ignore=tests/benchmarks $(PARALLEL)
+	$(OFFLINE) $(ONE_THREAD) COURSE_PROFILE=smoke $(BIN)/python -m pytest notebooks $(PARALLEL) \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=300
 
 lab: .venv/ready  ## open the notebooks in JupyterLab

@@ -23,6 +23,7 @@ from course_lib.training import TrainingRecord, memory_in_use, train
 
 DATA = Path(__file__).parents[1] / "data"
 GENERATOR, JUDGE = DATA / "query-generator", DATA / "cross-encoder"
+SAMPLING = {"top_p": 0.9, "temperature": 0.6}  # of queries; GPL's 0.95 and 1.0 are for a T5. Chosen by reading, notebook 08
 STAGES = {  # what a stage is called in tables
     "mlm": "MLM", "tsdae": "TSDAE", "simcse": "SimCSE", "ct": "CT", "ct_in_batch": "CT in-batch",  # on the target's text
     "cropping": "cropping",
@@ -83,7 +84,7 @@ def _drawn_passages(count):
 
 def generated_pairs(profile, progress=True):
     """Queries for the target's passages: (query, passage id), made on the first call."""
-    return adaptation.generate_queries(load_generator(), passages_to_ask_about(profile), progress=progress)
+    return adaptation.generate_queries(load_generator(), passages_to_ask_about(profile), **SAMPLING, progress=progress)
 
 
 def pseudo_labels(profile, seed=0, progress=True):
@@ -239,7 +240,7 @@ def _blank(row, profile, seed, split="test"):
                      "stages": [[s, asdict(profile.recipes[s])] for s in stages]}
     data = {"texts": load_docs().fingerprint, "base_encoder": weights_fingerprint(profile.base_encoder)}
     if {"genq", "gpl"} & set(stages):
-        configuration["target_passages"] = profile.target_passages
+        configuration |= {"target_passages": profile.target_passages, "sampling": SAMPLING}
         data["query_generator"] = weights_fingerprint(str(GENERATOR))
     if "gpl" in stages or row == "bm25_reranked":
         data["cross_encoder"] = weights_fingerprint(str(JUDGE))

@@ -33,20 +33,21 @@ def lower_layers(layers, max_length):
     return encoder
 
 
-def train_generator(docs, steps=600, copying_steps=500, batch_size=32, learning_rate=8e-4, output=None, seed=0, progress=True):
-    """Train a query generator on the source's (description, summary) pairs, after practice in copying.
+def train_generator(docs, steps=380, practice_steps=500, batch_size=32, learning_rate=8e-4, pointer=True, output=None, seed=0,
+                    progress=True):
+    """Train a query generator on the source's (description, summary) pairs, after practice without labels.
 
-    docs: the whole corpus. copying_steps: first so many steps in which it must write a sentence of the passage that it
-    reads, in the text of both domains: from six thousand summaries alone the cross-attention, which is new, learns their
-    style, but hardly to look at the passage. output: a folder for checkpoints, from which an interrupted training goes on.
+    docs: the whole corpus. practice_steps: first so many steps in which it writes the sentence that is missing from a
+    passage, in the text of both domains: six thousand summaries are soon learned by heart, and the decoder has never
+    written before. pointer: as in QueryGenerator. output: a folder for checkpoints, from which an interrupted training goes on.
     Returns the generator and the TrainingRecords of both parts; their evaluations hold the loss on held-out pairs of
     description and summary in nats a token, negated.
     """
     torch.manual_seed(seed)
-    generator = QueryGenerator(lower_layers(LAYERS["query-generator"], LENGTH["query-generator"]))
+    generator = QueryGenerator(lower_layers(LAYERS["query-generator"], LENGTH["query-generator"]), pointer=pointer)
     pairs, passages = adaptation.source_pairs(docs)
     unseen = [(passage, query) for query, passage in held_out_pairs(docs)][:320]
-    parts = {"copying": (copying_steps, copying_pairs(docs, seed)), "queries": (steps, [(passages[i], q) for q, i in pairs])}
+    parts = {"practice": (practice_steps, missing_sentences(docs, seed)), "queries": (steps, [(passages[i], q) for q, i in pairs])}
     records = {}
     for name, (count, examples) in parts.items():
         if count:
@@ -58,15 +59,21 @@ def train_generator(docs, steps=600, copying_steps=500, batch_size=32, learning_
     return generator, records
 
 
-def copying_pairs(docs, seed=0, words=40):
-    """(passage, sentence) pairs of the training text: neighbouring sentences, and one of them to be written. No label."""
+def missing_sentences(docs, seed=0, words=40):
+    """(passage, sentence) pairs of the training text: neighbouring sentences, and the one that was taken out of them.
+
+    Zhang et al. (2020), PEGASUS, practise summaries so. A first paragraph takes no part: it is what the source's labels are
+    made of, and of the target there are none. words: of a passage with its sentence, at most.
+    """
     chance, allowed, pairs = random.Random(seed), set(docs.train.sentences), []
     for document in docs.train.documents:
+        sentences = [s for s in document.sentences if s in allowed and s not in document.paragraphs[0]]
         window = []
-        for sentence in [*(s for s in document.sentences if s in allowed), None]:
+        for sentence in [*sentences, None]:
             if window and (sentence is None or sum(len(s.split()) for s in [*window, sentence]) > words):
                 if len(window) > 1:
-                    pairs.append((" ".join(window), chance.choice(window)))
+                    missing = chance.randrange(len(window))
+                    pairs.append((" ".join(window[:missing] + window[missing + 1 :]), window[missing]))
                 window = []
             window.append(sentence)
     return pairs

@@ -17,7 +17,7 @@ TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=10, targe
 def cache(tmp_path_factory):
     """Runs and stages of these tests alone; the corpus stays where it is."""
     folder = tmp_path_factory.mktemp("cache")
-    generator, _ = source_models.train_generator(experiments.load_docs(), steps=1, copying_steps=0, batch_size=8, progress=False)
+    generator, _ = source_models.train_generator(experiments.load_docs(), steps=1, practice_steps=0, batch_size=8, progress=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "load_generator", lambda: generator)  # it writes nonsense, which costs as much as sense
         patch.setattr(experiments, "runs_folder", lambda: folder / "runs")

@@ -6,6 +6,7 @@ import pytest
 
 from course_lib import source_models
 from course_lib.adaptation_runs import JUDGE, load_judge
+from course_lib.domain_adaptation import TARGET
 
 
 def last_evaluation(folder, part):
@@ -30,19 +31,21 @@ def test_the_judge_is_the_one_of_its_log_and_better_than_chance(docs, unseen):
     assert share > 1 / 6 + 0.1
 
 
-def test_copying_reads_training_text_alone(docs):
+def test_practice_reads_training_text_alone_and_writes_no_summary(docs):
     allowed = set(docs.train.sentences)
-    pairs = source_models.copying_pairs(docs)
-    assert len(pairs) > 15_000
+    summaries = {d.summary for d in docs.documents if d.library in TARGET}
+    pairs = source_models.missing_sentences(docs)
+    assert len(pairs) > 10_000
     for passage, sentence in pairs[::50]:
-        assert sentence in passage and sentence in allowed and passage != sentence
+        assert sentence in allowed and sentence not in passage
+    assert len([s for _, s in pairs if s in summaries]) < 0.01 * len(pairs)  # a sentence can stand in another document too
 
 
 def test_a_few_steps_of_each(docs, monkeypatch):
     monkeypatch.setitem(source_models.LAYERS, "query-generator", 1)
     monkeypatch.setitem(source_models.LAYERS, "cross-encoder", 1)
-    generator, records = source_models.train_generator(docs, steps=2, copying_steps=1, batch_size=8, progress=False)
-    assert {name: len(r.steps) for name, r in records.items()} == {"copying": 1, "queries": 2}
+    generator, records = source_models.train_generator(docs, steps=2, practice_steps=1, batch_size=8, progress=False)
+    assert {name: len(r.steps) for name, r in records.items()} == {"practice": 1, "queries": 2}
     assert len(generator.generate(["Sort an array."], 2)[0]) == 2
     judge, records = source_models.train_judge(docs, steps=2, batch_size=4, progress=False)
     assert len(records["pairs"].steps) == 2 and judge.predict([("sort", "Sort an array.")]).shape == (1,)

@@ -23,6 +23,7 @@ from course_lib.training import TrainingRecord, memory_in_use, train
 
 DATA = Path(__file__).parents[1] / "data"
 GENERATOR, JUDGE = DATA / "query-generator", DATA / "cross-encoder"
+DEPTH = 20  # passages that the cross-encoder reads for a query
 SAMPLING = {"top_p": 0.9, "temperature": 0.6}  # of queries; GPL's 0.95 and 1.0 are for a T5. Chosen by reading, notebook 08
 STAGES = {  # what a stage is called in tables
     "mlm": "MLM", "tsdae": "TSDAE", "simcse": "SimCSE", "ct": "CT", "ct_in_batch": "CT in-batch",  # on the target's text
@@ -87,13 +88,14 @@ def generated_pairs(profile, progress=True):
     return adaptation.generate_queries(load_generator(), passages_to_ask_about(profile), **SAMPLING, progress=progress)
 
 
-def pseudo_labels(profile, seed=0, progress=True):
-    """Everything that GPL trains on, made on the first call; a killed call goes on where it was."""
+def pseudo_labels(profile, progress=True):
+    """Everything that GPL trains on, whatever the seed of the training; made on the first call, and a killed call goes on
+    where it was."""
     passages, pairs = passages_to_mine_in(profile), generated_pairs(profile, progress)
     dense = CachedEncoder(load_encoder(("source",), profile, progress=progress))
     retrievers = {"bm25": BM25Search(passages), "dense": ExactSearch(dense, passages, progress=progress)}
     mined = adaptation.mine_negatives(pairs, passages, retrievers, progress=progress)
-    drawn = adaptation.draw_negatives(mined, seed=seed)
+    drawn = adaptation.draw_negatives(mined)
     return PseudoLabels(passages, pairs, mined,
                         adaptation.pseudo_labels(load_judge(), pairs, drawn, passages, progress=progress))
 
@@ -101,7 +103,7 @@ def pseudo_labels(profile, seed=0, progress=True):
 # --------------------------------------------------------------------------- stages
 
 
-def stage_examples(stage, profile, seed=0, progress=True):
+def stage_examples(stage, profile, progress=True):
     """What a stage trains on: sentences (for MLM and cropping passages) of the target, (query, passage), or MarginMSE's tuples."""
     docs = load_docs()
     if stage == "source":
@@ -111,7 +113,7 @@ def stage_examples(stage, profile, seed=0, progress=True):
         passages = adaptation.target_passages(docs)
         return [(query, passages[i]) for query, i in generated_pairs(profile, progress)]
     if stage == "gpl":
-        return pseudo_labels(profile, seed, progress).margins
+        return pseudo_labels(profile, progress).margins
     if stage in ("mlm", "cropping"):
         return list(adaptation.target_passages(docs).values())
     return [s for s in adaptation.target_sentences(docs) if len(s.split()) >= SHORTEST_SENTENCE]
@@ -144,7 +146,7 @@ def _encoder_and_training(stages, profile, seed, progress):
     if path.is_file():
         encoder = SentenceEncoder.from_pretrained(folder / "encoder")
         return encoder, TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
-    examples = stage_examples(stage, profile, seed, progress)
+    examples = stage_examples(stage, profile, progress)
     encoder, _ = _encoder_and_training(stages[:-1], profile, seed, progress)
     encoder.source = profile.base_encoder  # stages keep no language-model head: MLM and TSDAE take the base encoder's
     encoder.pooling = recipe.pooling
@@ -210,7 +212,7 @@ def _ranker(row, profile, seed, progress):
     if row == "bm25":
         return rank_bm25, None
     if row == "bm25_reranked":
-        return rank_with(lambda corpus: Reranked(BM25Search(corpus), load_judge(), depth=50), depth=50), None
+        return rank_with(lambda corpus: Reranked(BM25Search(corpus), load_judge(), depth=DEPTH), depth=DEPTH), None
     if row in ("base", "minilm"):
         folder = profile.base_encoder if row == "base" else reference_folder()
         return SentenceEncoder.from_pretrained(folder, pooling="mean"), None

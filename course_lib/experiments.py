@@ -313,6 +313,7 @@ def compare(profile, methods=None, seeds=None, progress=True, say=print):
 def recorded_runs(method, profile):
     """The run records of a method that ship with the course and were made with the profile's recipe, by seed; [] without."""
     found = [RunRecord.load(path) for path in sorted(RECORDED.glob(f"*-{method}-[0-9]*.json"))]
+    found = [record for record in found if record.method == method]  # and not of domain adaptation
     now = _blank(method, profile, 0).configuration.get("recipe")
     for record in found:
         record.note = "recorded"

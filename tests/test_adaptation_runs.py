@@ -51,6 +51,8 @@ def test_no_stage_is_trained_twice(gpl, monkeypatch):
     runs.run(("tsdae", "source"), TINY, progress=False)
     runs.run(("source", "tsdae"), TINY, progress=False)  # the other order is another encoder
     assert trained[1:] == ["DenoisingAutoEncoder", "MultipleNegativesRanking", "DenoisingAutoEncoder"]
+    runs.run(("cropping", "source"), TINY, progress=False)
+    assert trained[4:] == ["Cropping", "MultipleNegativesRanking"]
     assert runs.is_trained(("source", "genq"), TINY) and not runs.is_trained(("simcse", "source"), TINY)
 
 
@@ -81,7 +83,8 @@ def test_stages_read_what_their_domain_gives(gpl, docs):
     sentences = runs.stage_examples("simcse", TINY)
     allowed = {s for d in docs.train.documents if d.name in of_target for s in d.sentences}
     assert len(sentences) > 5000 and set(sentences) <= allowed and not set(sentences) & held_out
-    assert set(runs.stage_examples("mlm", TINY)) == set(adaptation.target_passages(docs).values())
+    for stage in ("mlm", "cropping"):
+        assert set(runs.stage_examples(stage, TINY)) == set(adaptation.target_passages(docs).values())
     passages = set(adaptation.target_passages(docs).values())
     for query, positive, *rest in [*runs.stage_examples("genq", TINY), *runs.stage_examples("gpl", TINY)]:
         assert query and positive in passages and all(n in passages for n in rest[:1])

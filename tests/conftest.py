@@ -1,11 +1,16 @@
 """What several tests share."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from course_lib.encoder import SentenceEncoder
 from course_lib.texts import python_docs
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # pytest-xdist has its workers ignore Ctrl-C, which some tests here are about
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

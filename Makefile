@@ -47,7 +47,7 @@ notebooks: .venv/ready  ## run every notebook again, in place, in the cpu profil
 base-encoder: .venv/ready  ## train data/base-encoder again; half an hour
 	$(BIN)/python -m course_lib.base_encoder
 
-source-models: .venv/ready  ## train the query generator and the cross-encoder again; half an hour
+source-models: .venv/ready  ## train the query generator and the cross-encoder again; forty minutes
 	$(BIN)/python -m course_lib.source_models $(ARGS)
 
 bench: .venv/ready  ## measure training and encoding against sentence-transformers

@@ -7,7 +7,6 @@ TSDAE on the target's text, then on the source's labels, then by GPL. Order matt
 import json
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 
@@ -19,12 +18,12 @@ from course_lib.experiments import (OBJECTIVES, SHORTEST_SENTENCE, CachedEncoder
                                     run_folder, training_config, weights_fingerprint)
 from course_lib.objectives import Cropping, CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
+from course_lib.texts.store import DATA
 from course_lib.training import TrainingRecord, memory_in_use, train
 
-DATA = Path(__file__).parents[1] / "data"
 GENERATOR, JUDGE = DATA / "query-generator", DATA / "cross-encoder"
 DEPTH = 20  # passages that the cross-encoder reads for a query
-SAMPLING = {"top_p": 0.9, "temperature": 0.6}  # of queries; GPL's 0.95 and 1.0 are for a T5. Chosen by reading, notebook 08
+SAMPLING = {"top_p": 0.9, "temperature": 0.6}  # of queries; GPL's 0.95 and 1.0 are for a T5; chosen by reading
 STAGES = {  # what a stage is called in tables
     "mlm": "MLM", "tsdae": "TSDAE", "simcse": "SimCSE", "ct": "CT", "ct_in_batch": "CT in-batch",  # on the target's text
     "cropping": "cropping",

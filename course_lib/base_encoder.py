@@ -19,10 +19,10 @@ from transformers import AutoModel, AutoTokenizer, BertForMaskedLM, PreTrainedTo
 from course_lib.encoder import SentenceEncoder
 from course_lib.objectives import MaskedLanguageModel
 from course_lib.texts import python_docs
-from course_lib.texts.store import write_atomically
+from course_lib.texts.store import DATA, write_atomically
 from course_lib.training import TrainingConfig, train
 
-FOLDER = Path(__file__).parents[1] / "data" / "base-encoder"
+FOLDER = DATA / "base-encoder"
 ANCESTOR = "sentence-transformers/all-MiniLM-L6-v2"
 ANCESTOR_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WORD_PIECES = 15_000  # what fits into 35 MB next to six layers, in half precision

@@ -18,7 +18,7 @@ from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, rank_bm25
 from course_lib.texts import hub, python_docs
-from course_lib.texts.store import cache_folder, write_atomically
+from course_lib.texts.store import DATA, cache_folder, write_atomically
 from course_lib.training import TrainingConfig, TrainingRecord, memory_in_use, train
 
 METHODS = {  # in the order of the table
@@ -39,7 +39,7 @@ OBJECTIVES = {  # what is trained, each by its recipe
     "ct": objectives.ContrastiveTension,
     "ct_in_batch": objectives.InBatchContrastiveTension,
 }
-RECORDED = Path(__file__).parents[1] / "data" / "recorded-runs"
+RECORDED = DATA / "recorded-runs"
 SHORTEST_SENTENCE = 4  # words; shorter ones say too little to be told from their neighbours
 
 

@@ -145,11 +145,11 @@ def next_token_targets(ids, mask):
 def copy_or_write(logits, gate, attention, ids):
     """Probabilities of the next token, which is either a word of one's own or copied from a passage.
 
-    logits: (M, V), of what is written. gate: (M,), the logit of writing rather than copying. attention: (M, T), each row
-    with sum 1, to the passage's tokens ids (M, T). A token that stands in the passage several times has the sum of them.
-    Returns (M, V), each row with sum 1. The pointer-generator of See et al. (2017), eq. 9.
+    logits: (…, V), of what is written. gate: (…), the logit of writing rather than copying. attention: (…, T), each row
+    with sum 1, to the passage's tokens ids (…, T). A token that stands in the passage several times has the sum of them.
+    Returns (…, V), each row with sum 1. The pointer-generator of See et al. (2017), eq. 9.
     """
-    written = torch.sigmoid(gate.float())[:, None]
+    written = torch.sigmoid(gate.float())[..., None]
     return (written * logits.float().softmax(-1)).scatter_add(-1, ids, (1 - written) * attention.float())
 
 

@@ -16,10 +16,9 @@ from course_lib.encoder import SentenceEncoder
 from course_lib.objectives import CrossEncoder, QueryGenerator
 from course_lib.search import BM25Search
 from course_lib.texts import python_docs
-from course_lib.texts.store import write_atomically
+from course_lib.texts.store import DATA, write_atomically
 from course_lib.training import TrainingConfig, train
 
-DATA = Path(__file__).parents[1] / "data"
 LAYERS = {"query-generator": 3, "cross-encoder": 4}  # what fits into 30 MB, in half precision, with 15,000 word pieces
 LENGTH = {"query-generator": 64, "cross-encoder": 96}  # tokens: of a passage; of a query and a passage together
 HARD, RANDOM = 1, 2  # negatives a query: those that BM25 finds alone teach too little at first, they are too hard
@@ -68,14 +67,10 @@ def missing_sentences(docs, seed=0, words=40):
     chance, allowed, pairs = random.Random(seed), set(docs.train.sentences), []
     for document in docs.train.documents:
         sentences = [s for s in document.sentences if s in allowed and s not in document.paragraphs[0]]
-        window = []
-        for sentence in [*sentences, None]:
-            if window and (sentence is None or sum(len(s.split()) for s in [*window, sentence]) > words):
-                if len(window) > 1:
-                    missing = chance.randrange(len(window))
-                    pairs.append((" ".join(window[:missing] + window[missing + 1 :]), window[missing]))
-                window = []
-            window.append(sentence)
+        for window in python_docs.windows(sentences, words):
+            if len(window) > 1:
+                missing = window.pop(chance.randrange(len(window)))
+                pairs.append((" ".join(window), missing))
     return pairs
 
 

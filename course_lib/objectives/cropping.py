@@ -13,6 +13,8 @@ class Cropping(MultipleNegativesRanking):
     whose loss and batches these are. Raises ValueError for shares that are no shares and a batch of one passage.
     """
 
+    example = "passage"
+
     def __init__(self, encoder, scale=20.0, shortest=0.1, longest=0.5):
         super().__init__(encoder, scale)
         if not 0 < shortest <= longest <= 1:
@@ -24,9 +26,6 @@ class Cropping(MultipleNegativesRanking):
         return self.encoder.token_ids(texts)
 
     def collate(self, texts, generator):
-        if len(texts) < 2:
-            raise ValueError("this batch holds 1 passage; Cropping takes its negatives from the other passages and needs at "
-                             "least 2. Pass more texts or raise batch_size")
         queries, positives = zip(*((self.crop(ids, generator), self.crop(ids, generator)) for ids in self.prepare(texts)))
         return self.batch(queries, positives)
 

@@ -66,7 +66,7 @@ class QueryGenerator(Objective):
         states = self.encoder.token_embeddings(batch)  # (B, T, d)
         hidden = self.decoder(batch["decoder_input_ids"], (states, batch["attention_mask"]))  # (B, T', d)
         answered = batch["labels"] != -100
-        scores = self._scores(hidden, answered, batch, self._places(states, batch))
+        scores = self._scores(hidden, batch, self._places(states, batch), answered)
         return functional.masked_lm_loss(scores, batch["labels"][answered])
 
     def _places(self, states, batch):
@@ -74,8 +74,9 @@ class QueryGenerator(Objective):
         if self.pointer is not None:
             return self.pointer.read(states, self.decoder.transformer.get_input_embeddings()(batch["input_ids"]))
 
-    def _scores(self, hidden, chosen, batch, places):
-        """Scores of the next token after the chosen (N, T') of hidden (N, T', d), N a multiple of B: (M, V), for a softmax."""
+    def _scores(self, hidden, batch, places, chosen=...):
+        """Scores, for a softmax, of the token after each of hidden (N, T', d), N a multiple of B: (N, T', V), or (M, V) of
+        the `chosen` (N, T')."""
         logits = self.head(hidden[chosen])
         if self.pointer is None:
             return logits
@@ -107,8 +108,8 @@ class QueryGenerator(Objective):
         batch = {k: v.to(self.device) for k, v in self.encoder.tokenize(list(texts)).items()}
         states = self.encoder.token_embeddings(batch)
         passages, places = self.decoder.read(states, batch["attention_mask"]), self._places(states, batch)
-        past, last = [None] * len(passages), torch.ones(copies * len(texts), 1, dtype=torch.bool, device=self.device)
-        return lambda ids: self._scores(self.decoder.step(ids, passages, past)[:, None], last, batch, places)
+        past = [None] * len(passages)
+        return lambda ids: self._scores(self.decoder.step(ids, passages, past)[:, None], batch, places)[:, 0]
 
     @property
     def tokenizer(self):

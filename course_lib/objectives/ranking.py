@@ -19,6 +19,7 @@ class MultipleNegativesRanking(Objective):
     """
 
     smallest_batch = 2
+    example = "pair"  # what errors call one
 
     def __init__(self, encoder, scale=20.0):
         super().__init__(encoder)
@@ -33,14 +34,14 @@ class MultipleNegativesRanking(Objective):
 
     def collate(self, texts, generator):
         queries, positives, *negatives = zip(*(example.texts for example in self.prepare(texts)))
-        if len(queries) + len(negatives) < 2:
-            raise ValueError("this batch holds 1 pair; MultipleNegativesRanking takes its negatives from the other pairs "
-                             "and needs at least 2. Pass more texts or raise batch_size")
         return self.batch(queries, positives, [n for column in negatives for n in column])
 
     def batch(self, queries, positives, negatives=()):
         """The tensors of a batch, as the class describes them, of tokenised texts."""
         passages = [*positives, *negatives]
+        if len(passages) < 2:
+            raise ValueError(f"this batch holds 1 {self.example}; {type(self).__name__} takes its negatives from the other "
+                             f"{self.example}s and needs at least 2. Pass more texts or raise batch_size")
         return {**under("query", self.encoder.tokenize(list(queries))), **self.encoder.tokenize(passages),
                 "duplicates": duplicates(queries, positives, passages)}
 

@@ -10,9 +10,9 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from course_lib.texts.harvest import LIBRARIES, Document, fingerprint, harvest, is_public, library_folder
-from course_lib.texts.store import cache_folder, write_atomically
+from course_lib.texts.store import DATA, cache_folder, write_atomically
 
-QUESTIONS = Path(__file__).parents[2] / "data" / "questions.jsonl"
+QUESTIONS = DATA / "questions.jsonl"
 SPLITS = ("train", "validation", "test")
 TEXT_WORDS = 50  # labelled texts are cut here, for every method alike, BM25 included
 POOL = 1000  # candidates of a labelled task
@@ -70,6 +70,20 @@ def _repeats(documents, held_out):
     return found
 
 
+def windows(sentences, words):
+    """Neighbouring sentences together: lists of as many as have at most so many words, or of one that has more."""
+    window, size = [], 0
+    for sentence in sentences:
+        length = sentence.count(" ") + 1
+        if window and size + length > words:
+            yield window
+            window, size = [], 0
+        window.append(sentence)
+        size += length
+    if window:
+        yield window
+
+
 def _unlinked(name):
     return not is_public(name) or name.startswith(("pandas.DataFrame.", "pandas.Series."))
 
@@ -124,17 +138,10 @@ class PythonDocs:
         """Distinct passages of a few sentences each (at most about 100 words), none across two documents."""
         passages = {}
         for document in self.documents:
-            current, words = [], 0
-            for sentence in document.sentences:
-                if sentence in self._forbidden:
-                    continue
-                if current and words + sentence.count(" ") > 100:
-                    passages.setdefault(" ".join(current))
-                    current, words = [], 0
-                current.append(sentence)
-                words += sentence.count(" ") + 1
-            if words > 7:
-                passages.setdefault(" ".join(current))
+            found = [" ".join(w) for w in windows((s for s in document.sentences if s not in self._forbidden), 101)]
+            if found and found[-1].count(" ") < 7:  # a rest of a few words is no passage
+                found.pop()
+            passages |= dict.fromkeys(found)
         return list(passages)
 
     @cached_property

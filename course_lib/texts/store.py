@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+DATA = Path(__file__).parents[2] / "data"  # what ships with the course
+
 
 def cache_folder():
     """The course's folder in the user's cache (XDG), made if absent; a temporary one where it cannot be written."""

@@ -245,6 +245,8 @@ def _blank(row, profile, seed, split="test"):
         data["query_generator"] = weights_fingerprint(str(GENERATOR))
     if "gpl" in stages or row == "bm25_reranked":
         data["cross_encoder"] = weights_fingerprint(str(JUDGE))
+    if row == "bm25_reranked":
+        configuration["depth"] = DEPTH
     name = row if row in SEARCHES else "-".join(row)
     return RunRecord(f"target-{name}", title(row), profile.name, 0 if row in SEARCHES else seed, configuration, data,
                      comparison.versions(), comparison.machine())

@@ -41,7 +41,7 @@ def test_a_hybrid_search_merges_words_and_meaning_and_says_what_is_shared(run, t
     path.write_text("The cat sat on the mat.\nInterest rates rose again.\nA kitten slept on the rug.\n")
     result = run("search", "the cat of the house", "--encoder", "hybrid", "--corpus", str(path), "-k", "3")
     assert result.exit_code == 0, result.output
-    first = result.output.split("2.")[0]
+    first = result.stdout.split("2.")[0]
     assert "The cat sat" in first and "shares cat" in first and "shares no word" in result.output
 
 

@@ -168,9 +168,10 @@ def is_trained(stages, profile, seed=0):
     return all((run_folder(_blank(stages[:n], profile, seed)) / "training.json").is_file() for n in range(1, len(stages) + 1))
 
 
-def similarity_of(stages):
-    """How to search with what the stages lead to: by dot product where MarginMSE came last, else by cosine."""
-    return "dot" if "gpl" in stages[-1:] else "cosine"
+def similarity_of(stages, profile):
+    """How to search with what the stages lead to: by dot product where MarginMSE came last and left the lengths of vectors
+    free, else by cosine."""
+    return "dot" if "gpl" in stages[-1:] and "length" not in profile.recipes["gpl"].options else "cosine"
 
 
 def check_stages(stages):
@@ -220,7 +221,7 @@ def _ranker(row, profile, seed, progress):
     encoder, training = _encoder_and_training(stages, profile, seed, progress)
 
     def search(corpus):
-        dense = ExactSearch(encoder, corpus, similarity=similarity_of(stages))
+        dense = ExactSearch(encoder, corpus, similarity=similarity_of(stages, profile))
         return HybridSearch([BM25Search(corpus), dense]) if hybrid else dense
 
     return rank_with(search), training

@@ -199,7 +199,7 @@ def searcher(method, texts, profile, progress=True):
     if (stages := adaptation_runs.ADAPTED.get(method)) is not None:
         if not adaptation_runs.is_trained(stages, profile):
             raise FileNotFoundError(f"{method!r} has not been trained in the {profile.name} profile yet; notebooks 08 and 09 do")
-        encoder, similarity = adaptation_runs.load_encoder(stages, profile), adaptation_runs.similarity_of(stages)
+        encoder, similarity = adaptation_runs.load_encoder(stages, profile), adaptation_runs.similarity_of(stages, profile)
     else:
         encoder = load_encoder(method, profile) if method in METHODS else SentenceEncoder.from_pretrained(method)
         similarity = "cosine"

@@ -72,9 +72,11 @@ def test_rows_without_training(row, gpl):
     assert record.results["questions"]["per_query"].keys() == gpl.results["questions"]["per_query"].keys()
 
 
-def test_what_marginmse_trained_is_searched_by_dot_product():
-    assert runs.similarity_of(("source", "gpl")) == "dot" and runs.similarity_of(("gpl", "source")) == "cosine"
-    assert runs.similarity_of(("source",)) == runs.similarity_of(()) == "cosine"
+def test_how_to_search_with_what_marginmse_trained():
+    free = dataclasses.replace(TINY, recipes=TINY.recipes | {"gpl": dataclasses.replace(TINY.recipes["gpl"], options={})})
+    assert runs.similarity_of(("source", "gpl"), free) == "dot" and runs.similarity_of(("gpl", "source"), free) == "cosine"
+    assert runs.similarity_of(("source", "gpl"), TINY) == "cosine"  # vectors of one length: dot products order as cosines do
+    assert runs.similarity_of(("source",), free) == runs.similarity_of((), free) == "cosine"
 
 
 def test_stages_read_what_their_domain_gives(gpl, docs):

@@ -61,7 +61,7 @@ _CPU = {
     "cropping": Recipe(steps=100, batch_size=64, learning_rate=3e-4, max_length=96),
     "source": Recipe(steps=94, batch_size=64, learning_rate=3e-4, max_length=64),
     "genq": Recipe(steps=75, batch_size=64, learning_rate=2e-4, max_length=64),
-    "gpl": Recipe(steps=150, batch_size=32, learning_rate=2e-4, max_length=64),
+    "gpl": Recipe(steps=150, batch_size=32, learning_rate=2e-4, max_length=64, options={"length": 20**0.5}),
 }
 _SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
 # the settings of Sentence Transformers' examples, at fewer steps; the papers' are in `full`
@@ -74,7 +74,7 @@ _GPU = {
     "cropping": Recipe(steps=500, batch_size=64, learning_rate=5e-5, max_length=128),
     "source": Recipe(steps=300, batch_size=64, learning_rate=2e-5, max_length=128),
     "genq": Recipe(steps=500, batch_size=64, learning_rate=2e-5, max_length=128),
-    "gpl": Recipe(steps=2000, batch_size=32, learning_rate=2e-5, max_length=128),
+    "gpl": Recipe(steps=2000, batch_size=32, learning_rate=2e-5, max_length=128, options={"length": 20**0.5}),
 }
 _FULL = {
     "mlm": Recipe(steps=10_000, batch_size=64, learning_rate=5e-5, max_length=100),

@@ -1,6 +1,7 @@
 """MarginMSE: learn from a cross-encoder how much better one passage answers a query than another. What GPL trains with."""
 
 import torch
+import torch.nn.functional as F
 
 from course_lib import functional
 from course_lib.objectives.base import Objective
@@ -13,10 +14,18 @@ class MarginMSE(Objective):
     Texts are (query, positive, negative, margin); the margin is a cross-encoder's raw logit for the positive minus that
     for the negative, often between −10 and 20, which is why vectors are not normalised: no difference of cosines is
     above 2. Search with what this trained by dot product, as in GPL.
+    length: brings all vectors to this length, so that a dot product is its square times the cosine; for an encoder that was
+    trained with cosines, whose lengths mean nothing. Search with that by cosine. None: vectors as they are, as in GPL.
     Batch: query_input_ids and query_attention_mask (B, T), input_ids and attention_mask (2B, T') of the positives and
     then the negatives, margins (B,). Loss: scalar, in squared units of the margins. Raises ValueError for examples of
-    another kind and for a margin that is not finite.
+    another kind, for a margin that is not finite and for a length that is not above 0.
     """
+
+    def __init__(self, encoder, length=None):
+        super().__init__(encoder)
+        if length is not None and not 0 < length < float("inf"):
+            raise ValueError(f"length is {length}; it must be above 0, or None for vectors as they are")
+        self.length = length
 
     def prepare(self, texts):
         examples = tokenize_examples(self.encoder, texts, ("query", "positive", "negative", "margin"))
@@ -34,5 +43,8 @@ class MarginMSE(Objective):
 
     def forward(self, batch):
         queries = self.encoder(below("query", batch))  # (B, d)
-        positives, negatives = self.encoder(batch).chunk(2)  # (B, d) each
+        answers = self.encoder(batch)  # (2B, d): the positives, then the negatives
+        if self.length is not None:
+            queries, answers = (self.length * F.normalize(vectors.float(), dim=-1) for vectors in (queries, answers))
+        positives, negatives = answers.chunk(2)
         return functional.margin_mse(queries, positives, negatives, batch["margins"])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MarginMSELoss, MultipleNegativesRankingLoss
+from sentence_transformers.util import pairwise_cos_sim
 
 from course_lib import functional
 from course_lib.objectives import MarginMSE, MultipleNegativesRanking
@@ -64,6 +65,13 @@ def test_margin_mse(peer, examples):
         for transformer in (encoder.transformer, model[0].auto_model):
             transformer.encoder.layer[-1].output.LayerNorm.weight.mul_(0.2)
     assert_same(MarginMSE(encoder), MarginMSELoss(model), examples, 3, torch.tensor([e[3] for e in examples]))
+
+
+def test_margin_mse_of_vectors_of_one_length(peer, examples):
+    encoder, model = peer
+    margins = torch.tensor([e[3] for e in examples])
+    theirs = MarginMSELoss(model, similarity_fct=lambda a, b: 20 * pairwise_cos_sim(a, b))
+    assert_same(MarginMSE(encoder, length=20**0.5), theirs, examples, 3, margins)
 
 
 # --------------------------------------------------------------------------- on embeddings alone
@@ -163,6 +171,8 @@ def test_bad_examples(shallow):
         ranking.collate([("a", "b")], None)
     with pytest.raises(ValueError, match="scale is 0"):
         MultipleNegativesRanking(shallow(), 0)
+    with pytest.raises(ValueError, match="length is 0; it must be above 0, or None"):
+        MarginMSE(shallow(), length=0)
     with pytest.raises(ValueError, match=r"the margin of `texts`\[0\] is nan"):
         margin.prepare([("a", "b", "c", float("nan"))])
     with pytest.raises(ValueError, match=r"must be \(query, positive, negative, margin\)"):

@@ -14,8 +14,8 @@ from course_lib import domain_adaptation as adaptation
 from course_lib.encoder import SentenceEncoder
 from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
-from course_lib.experiments import (OBJECTIVES, SHORTEST_SENTENCE, CachedEncoder, keep_training, load_docs, reference_folder,
-                                    run_folder, training_config, weights_fingerprint)
+from course_lib.experiments import (OBJECTIVES, RECORDED, SHORTEST_SENTENCE, CachedEncoder, keep_training, load_docs,
+                                    reference_folder, run_folder, training_config, weights_fingerprint)
 from course_lib.objectives import Cropping, CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
 from course_lib.texts.store import DATA
@@ -205,6 +205,15 @@ def run(row, profile, seed=0, split="test", progress=True):
     record.peak_memory = training.peak_memory if training else memory_in_use("cpu")
     record.save(path)
     return record
+
+
+def recorded(row, profile):
+    """The run records of a row that ship with the course and were made with the profile's recipes, by seed; [] without."""
+    now = _blank(row, profile, 0)
+    found = [RunRecord.load(path) for path in sorted(RECORDED.glob(f"{now.method}-[0-9].json"))]
+    for record in found:
+        record.note = "recorded"
+    return [record for record in found if record.configuration == json.loads(json.dumps(now.configuration))]
 
 
 def _ranker(row, profile, seed, progress):

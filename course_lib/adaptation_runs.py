@@ -89,12 +89,17 @@ def generated_pairs(profile, progress=True):
 
 def pseudo_labels(profile, progress=True):
     """Everything that GPL trains on, whatever the seed of the training; made on the first call, and a killed call goes on
-    where it was."""
+    where it was.
+
+    Negatives are mined for every second pair and drawn from all passages for the others. With mined ones alone, as in GPL, an
+    encoder that was trained by cosine forgets to keep unlike texts apart: nothing in such data asks for it.
+    """
     passages, pairs = passages_to_mine_in(profile), generated_pairs(profile, progress)
     dense = CachedEncoder(load_encoder(("source",), profile, progress=progress))
     retrievers = {"bm25": BM25Search(passages), "dense": ExactSearch(dense, passages, progress=progress)}
     mined = adaptation.mine_negatives(pairs, passages, retrievers, progress=progress)
-    drawn = adaptation.draw_negatives(mined)
+    hard, easy = adaptation.draw_negatives(mined), adaptation.draw_negatives([passages] * len(pairs), seed=1)
+    drawn = [easy[n] if n % 2 else hard[n] for n in range(len(pairs))]
     return PseudoLabels(passages, pairs, mined,
                         adaptation.pseudo_labels(load_judge(), pairs, drawn, passages, progress=progress))
 
@@ -253,6 +258,8 @@ def _blank(row, profile, seed, split="test"):
     if {"genq", "gpl"} & set(stages):
         configuration |= {"target_passages": profile.target_passages, "sampling": SAMPLING}
         data["query_generator"] = weights_fingerprint(str(GENERATOR))
+    if "gpl" in stages:
+        configuration["negatives"] = "mined and at random, in turn"
     if "gpl" in stages or row == "bm25_reranked":
         data["cross_encoder"] = weights_fingerprint(str(JUDGE))
     if row == "bm25_reranked":

@@ -213,12 +213,14 @@ def run(row, profile, seed=0, split="test", progress=True):
 
 
 def recorded(row, profile):
-    """The run records of a row that ship with the course and were made with the profile's recipes, by seed; [] without."""
+    """The run records of a row that ship with the course, by seed; [] where none was made with the profile's recipes and the
+    weights that ship now. Their texts may be of other versions of the libraries than this machine has."""
     now = _blank(row, profile, 0)
     found = [RunRecord.load(path) for path in sorted(RECORDED.glob(f"{now.method}-[0-9].json"))]
     for record in found:
         record.note = "recorded"
-    return [record for record in found if record.configuration == json.loads(json.dumps(now.configuration))]
+    same = json.loads(json.dumps(now.configuration)), now.data | {"texts": None}
+    return [record for record in found if (record.configuration, record.data | {"texts": None}) == same]
 
 
 def _ranker(row, profile, seed, progress):

@@ -14,7 +14,7 @@ from course_lib import domain_adaptation as adaptation
 from course_lib.encoder import SentenceEncoder
 from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
-from course_lib.experiments import (OBJECTIVES, RECORDED, SHORTEST_SENTENCE, CachedEncoder, keep_training, load_docs,
+from course_lib.experiments import (OBJECTIVES, SHORTEST_SENTENCE, CachedEncoder, keep_training, load_docs, load_recorded,
                                     reference_folder, run_folder, training_config, weights_fingerprint)
 from course_lib.objectives import Cropping, CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
@@ -133,6 +133,21 @@ def stage_objective(stage, encoder, profile, seed=0):
         return kinds[stage](encoder, **recipe.options)
 
 
+def prepare_stage(stage, encoder, examples, profile, seed=0):
+    """The objective of a stage around an encoder, and the examples as `train` takes them, cut at the recipe's length.
+
+    The encoder takes over the recipe's pooling and keeps its own length: it learns from short texts and is judged on whole ones.
+    """
+    recipe = profile.recipes[stage]
+    encoder.source = profile.base_encoder  # stages keep no language-model head: MLM and TSDAE take the base encoder's
+    encoder.pooling = recipe.pooling
+    objective = stage_objective(stage, encoder, profile, seed)
+    own_length, encoder.max_length = encoder.max_length, recipe.max_length
+    prepared = objective.prepare(examples)
+    encoder.max_length = own_length
+    return objective, prepared
+
+
 def load_encoder(stages, profile, seed=0, progress=True):
     """The encoder that the stages lead to, trained as far as it has not been; () is the base encoder.
 
@@ -146,18 +161,13 @@ def _encoder_and_training(stages, profile, seed, progress):
     if not stages:
         return SentenceEncoder.from_pretrained(profile.base_encoder, pooling="mean"), None
     stage, folder = stages[-1], run_folder(_blank(stages, profile, seed))
-    recipe, path = profile.recipes[stage], folder / "training.json"
+    path = folder / "training.json"
     if path.is_file():
         encoder = SentenceEncoder.from_pretrained(folder / "encoder")
         return encoder, TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
     examples = stage_examples(stage, profile, progress)
     encoder, _ = _encoder_and_training(stages[:-1], profile, seed, progress)
-    encoder.source = profile.base_encoder  # stages keep no language-model head: MLM and TSDAE take the base encoder's
-    encoder.pooling = recipe.pooling
-    own_length, encoder.max_length = encoder.max_length, recipe.max_length  # short texts in training, whole ones after
-    objective = stage_objective(stage, encoder, profile, seed)
-    prepared = objective.prepare(examples)
-    encoder.max_length = own_length
+    objective, prepared = prepare_stage(stage, encoder, examples, profile, seed)
     config = training_config(stage, profile, seed)
     config.checkpoint_every = max(1, config.steps // 5)
     record = train(objective, prepared, config, output=folder / "encoder", resume=True, progress=progress)
@@ -176,7 +186,7 @@ def is_trained(stages, profile, seed=0):
 def similarity_of(stages, profile):
     """How to search with what the stages lead to: by dot product where MarginMSE came last and left the lengths of vectors
     free, else by cosine."""
-    return "dot" if "gpl" in stages[-1:] and "length" not in profile.recipes["gpl"].options else "cosine"
+    return "dot" if "gpl" in stages[-1:] and profile.recipes["gpl"].options.get("length") is None else "cosine"
 
 
 def check_stages(stages):
@@ -216,11 +226,9 @@ def recorded(row, profile):
     """The run records of a row that ship with the course, by seed; [] where none was made with the profile's recipes and the
     weights that ship now. Their texts may be of other versions of the libraries than this machine has."""
     now = _blank(row, profile, 0)
-    found = [RunRecord.load(path) for path in sorted(RECORDED.glob(f"{now.method}-[0-9].json"))]
-    for record in found:
-        record.note = "recorded"
     same = json.loads(json.dumps(now.configuration)), now.data | {"texts": None}
-    return [record for record in found if (record.configuration, record.data | {"texts": None}) == same]
+    return [record for record in load_recorded(now.method)
+            if (record.configuration, record.data | {"texts": None}) == same]
 
 
 def _ranker(row, profile, seed, progress):

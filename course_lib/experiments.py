@@ -310,10 +310,15 @@ def compare(profile, methods=None, seeds=None, progress=True, say=print):
     return records, write_comparison(records, runs_folder())
 
 
+def load_recorded(method):
+    """The run records of a method that ship with the course, whatever they were made with, by file name."""
+    found = map(RunRecord.load, sorted(RECORDED.glob(f"*{method}-[0-9]*.json")))
+    return [record for record in found if record.method == method]  # "tsdae" also names runs of domain adaptation
+
+
 def recorded_runs(method, profile):
     """The run records of a method that ship with the course and were made with the profile's recipe, by seed; [] without."""
-    found = [RunRecord.load(path) for path in sorted(RECORDED.glob(f"*-{method}-[0-9]*.json"))]
-    found = [record for record in found if record.method == method]  # and not of domain adaptation
+    found = load_recorded(method)
     now = _blank(method, profile, 0).configuration.get("recipe")
     for record in found:
         record.note = "recorded"

@@ -107,6 +107,16 @@ def test_an_unknown_stage(docs):
         experiments.searcher("gpl", ["a text"], dataclasses.replace(TINY, target_passages=5))
 
 
+def test_shipped_records_are_those_of_todays_recipes():
+    cpu = PROFILES["cpu"]
+    for row, seeds in (("bm25", [0]), (("source",), [0, 1, 2]), (("source", "gpl"), [0, 1, 2]), (("tsdae",), [0])):
+        found = runs.recorded(row, cpu)
+        assert [r.seed for r in found] == seeds and {r.title for r in found} == {runs.title(row)}
+    other = dataclasses.replace(cpu.recipes["gpl"], steps=151)
+    changed = dataclasses.replace(cpu, recipes=cpu.recipes | {"gpl": other})
+    assert not runs.recorded(("source", "gpl"), changed) and runs.recorded(("source",), changed)
+
+
 def test_a_search_with_an_adapted_encoder(gpl):
     texts = ["Sort an array.", "Read a table."]
     hits = experiments.searcher("gpl", texts, TINY, progress=False).search("sort", k=2)

@@ -27,6 +27,11 @@ class Difference(NamedTuple):
     p: float
 
 
+def verdict(difference):
+    """What a Difference says of the first of two systems: "better", "worse", or "cannot tell" where its interval holds 0."""
+    return "cannot tell" if difference.low <= 0 <= difference.high else "better" if difference.low > 0 else "worse"
+
+
 def bootstrap_interval(values, confidence=0.95, samples=10_000, seed=0):
     """Interval of the mean over queries: queries are drawn with replacement, again and again (Efron, 1979).
 

@@ -6,11 +6,13 @@ import pytest
 from scipy import stats
 
 from course_lib.evaluation import (
+    Difference,
     bootstrap_interval,
     bootstrap_spearman,
     evaluate_retrieval,
     paired_bootstrap,
     rank,
+    verdict,
 )
 from course_lib.search import rank_bm25
 
@@ -242,3 +244,9 @@ def test_measured_on_a_real_task_two_depths_of_one_ranking_differ_in_nothing_but
     whole = evaluate_retrieval(lsa, *task)["per_query"]["ndcg@10"]
     cut = evaluate_retrieval(lambda q, c: rank(lsa, q, c, depth=10), *task)["per_query"]["ndcg@10"]
     assert paired_bootstrap(whole, cut) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("low, high, said", [(0.01, 0.03, "better"), (-0.03, -0.01, "worse"), (-0.01, 0.03, "cannot tell"),
+                                             (0.0, 0.03, "cannot tell"), (-0.03, 0.0, "cannot tell")])
+def test_verdict(low, high, said):
+    assert verdict(Difference((low + high) / 2, low, high, 0.5)) == said

@@ -44,14 +44,8 @@ def _over_the_end(place, count, length):
     return int(place * count)
 
 
-def _frame_counted(ids, shares, places):
-    """The share is of all ids, the frame among them."""
-    text, spans = ids[1:-1], []
-    for share, place in zip(shares, places):
-        size = min(_length(share, len(ids)), len(text))
-        start = int(place * (len(text) - size + 1))
-        spans.append([ids[0], *text[start : start + size], ids[-1]])
-    return spans
+def _frame_counted(share, count):
+    return min(_length(share, count + 2), count)
 
 
 def _with_the_rest(ids, shares, places):
@@ -69,7 +63,7 @@ two_spans = Exercise(
         Mistake("frame cut into", _cropped(framed=False, within=slice(None)),
                 "The spans are cut from all ids, so that [CLS] or [SEP] may stand in one of them and not in the other.",
                 "Cut from what is between the frame, `ids[1:-1]`, and frame each span anew."),
-        Mistake("frame counted", _frame_counted,
+        Mistake("frame counted", _cropped(length=_frame_counted),
                 "The shares are of all ids, although two of these are [CLS] and [SEP].",
                 "Take the share of `len(ids) - 2`."),
         Mistake("one span twice", _cropped(second=0),

@@ -28,7 +28,9 @@ STAGES = {  # what a stage is called in tables
     "mlm": "MLM", "tsdae": "TSDAE", "simcse": "SimCSE", "ct": "CT", "ct_in_batch": "CT in-batch",  # on the target's text
     "cropping": "cropping",
     "source": "source labels", "genq": "GenQ", "gpl": "GPL",
+    "target": "target labels",  # what a domain without labels does not have: how far queries and judge could lead
 }
+LABELLED = {"source": adaptation.SOURCE, "target": adaptation.TARGET}
 SEARCHES = {  # rows that train nothing
     "bm25": "BM25", "bm25_reranked": "BM25 + cross-encoder", "base": "Base encoder",
     "minilm": "all-MiniLM-L6-v2 (supervised)",
@@ -110,8 +112,8 @@ def pseudo_labels(profile, progress=True):
 def stage_examples(stage, profile, progress=True):
     """What a stage trains on: sentences (for MLM and cropping passages) of the target, (query, passage), or MarginMSE's tuples."""
     docs = load_docs()
-    if stage == "source":
-        pairs, passages = adaptation.source_pairs(docs)
+    if stage in LABELLED:
+        pairs, passages = adaptation.source_pairs(docs, LABELLED[stage])
         return [(query, passages[i]) for query, i in pairs]
     if stage == "genq":
         passages = adaptation.target_passages(docs)
@@ -126,8 +128,8 @@ def stage_examples(stage, profile, progress=True):
 def stage_objective(stage, encoder, profile, seed=0):
     """The objective of a stage around an encoder."""
     recipe = profile.recipes[stage]
-    kinds = OBJECTIVES | {"cropping": Cropping, "source": MultipleNegativesRanking, "genq": MultipleNegativesRanking,
-                          "gpl": MarginMSE}
+    kinds = OBJECTIVES | {"cropping": Cropping, "gpl": MarginMSE} | dict.fromkeys(("source", "target", "genq"),
+                                                                                  MultipleNegativesRanking)
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # weights that no checkpoint carries start random
         return kinds[stage](encoder, **recipe.options)

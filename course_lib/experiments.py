@@ -27,6 +27,7 @@ METHODS = {  # in the order of the table
     "base_cls": "Base encoder, CLS",
     "mlm": "MLM",
     "simcse": "SimCSE",
+    "simcse_cls": "SimCSE, CLS",
     "tsdae": "TSDAE, CLS",
     "ct": "Contrastive Tension",
     "ct_in_batch": "CT, in-batch negatives",
@@ -35,6 +36,7 @@ METHODS = {  # in the order of the table
 OBJECTIVES = {  # what is trained, each by its recipe
     "mlm": objectives.MaskedLanguageModel,
     "simcse": objectives.SimCSE,
+    "simcse_cls": objectives.SimCSE,
     "tsdae": objectives.DenoisingAutoEncoder,
     "ct": objectives.ContrastiveTension,
     "ct_in_batch": objectives.InBatchContrastiveTension,

@@ -7,17 +7,20 @@ What ships is `data/query-generator/` and `data/cross-encoder/`; their README sa
 import argparse
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_model, save_model
 
 from course_lib import domain_adaptation as adaptation
 from course_lib.encoder import SentenceEncoder
+from course_lib.experiments import keep_training
 from course_lib.objectives import CrossEncoder, QueryGenerator
 from course_lib.search import BM25Search
 from course_lib.texts import python_docs
 from course_lib.texts.store import DATA, write_atomically
-from course_lib.training import TrainingConfig, train
+from course_lib.training import TrainingConfig, TrainingRecord, train
 
 LAYERS = {"query-generator": 3, "cross-encoder": 4}  # what fits into 30 MB, in half precision, with 15,000 word pieces
 LENGTH = {"query-generator": 64, "cross-encoder": 96}  # tokens: of a passage; of a query and a passage together
@@ -46,16 +49,11 @@ def train_generator(docs, steps=380, practice_steps=500, batch_size=32, learning
     generator = QueryGenerator(lower_layers(LAYERS["query-generator"], LENGTH["query-generator"]), pointer=pointer)
     pairs, passages = adaptation.source_pairs(docs)
     unseen = [(passage, query) for query, passage in held_out_pairs(docs)][:320]
-    parts = {"practice": (practice_steps, missing_sentences(docs, seed)), "queries": (steps, [(passages[i], q) for q, i in pairs])}
-    records = {}
-    for name, (count, examples) in parts.items():
-        if count:
-            config = TrainingConfig(steps=count, batch_size=batch_size, learning_rate=learning_rate, schedule="cosine",
-                                    seed=seed, evaluate_every=max(1, count // 4), checkpoint_every=max(1, count // 10))
-            records[name] = train(generator, examples, config, output and output / name, resume=output is not None,
-                                  evaluate=lambda encoder: {"negative_loss": -token_loss(generator, unseen)},
-                                  progress=progress)
-    return generator, records
+    parts = {"practice": (practice_steps, lambda: missing_sentences(docs, seed)),
+             "queries": (steps, lambda: [(passages[i], q) for q, i in pairs])}
+    config = TrainingConfig(batch_size=batch_size, learning_rate=learning_rate, schedule="cosine", seed=seed)
+    return generator, train_parts(generator, parts, config, output, progress,
+                                  lambda encoder: {"negative_loss": -token_loss(generator, unseen)})
 
 
 def missing_sentences(docs, seed=0, words=40):
@@ -74,25 +72,60 @@ def missing_sentences(docs, seed=0, words=40):
     return pairs
 
 
-def train_judge(docs, steps=500, batch_size=16, learning_rate=3e-4, loss="softmax", output=None, seed=0, progress=True):
-    """Train a cross-encoder on the source's pairs, each against HARD and RANDOM other descriptions.
+def train_judge(docs, steps=500, practice_steps=600, batch_size=16, learning_rate=3e-4, loss="softmax", output=None, seed=0,
+                progress=True):
+    """Train a cross-encoder on the source's pairs, each against HARD and RANDOM other descriptions, after practice.
 
-    Arguments as for `train_generator`; loss: as CrossEncoder takes it. Returns the judge and {"pairs": its TrainingRecord},
-    whose evaluations hold how often a held-out query's own description scores above five that BM25 finds.
+    practice_steps: first so many steps in which it finds the passage that a sentence was taken from, in the text of both
+    domains, against the same kinds of negatives. Other arguments as for `train_generator`; loss: as CrossEncoder takes it.
+    Returns the judge and the TrainingRecords of both parts, whose evaluations hold how often a held-out query's own
+    description scores above five that BM25 finds.
     """
     torch.manual_seed(seed)
     judge = CrossEncoder(lower_layers(LAYERS["cross-encoder"], LENGTH["cross-encoder"]), loss)
-    pairs, passages = adaptation.source_pairs(docs)
-    chance, everything = random.Random(seed), list(passages.values())
-    examples = [(*example, *chance.choices(everything, k=RANDOM)) for example in with_negatives(pairs, passages, HARD)]
     answers = {query: passage for query, passage in held_out_pairs(docs)}
     numbered = {str(n): passage for n, passage in enumerate(answers.values())}
     unseen = with_negatives(list(zip(answers, numbered)), numbered, 5)
-    config = TrainingConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
-                            evaluate_every=max(1, steps // 4), checkpoint_every=max(1, steps // 10))
-    record = train(judge, examples, config, output, resume=output is not None,
-                   evaluate=lambda encoder: {"first_of_six": first_of(judge, unseen[:200])}, progress=progress)
-    return judge, {"pairs": record}
+
+    def against_others(pairs, passages):
+        everything, chance = list(passages.values()), random.Random(seed)
+        return [(*example, *chance.choices(everything, k=RANDOM)) for example in with_negatives(pairs, passages, HARD)]
+
+    parts = {"practice": (practice_steps, lambda: against_others(*taken_sentences(docs, seed=seed))),
+             "pairs": (steps, lambda: against_others(*adaptation.source_pairs(docs)))}
+    config = TrainingConfig(batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    return judge, train_parts(judge, parts, config, output, progress,
+                              lambda encoder: {"first_of_six": first_of(judge, unseen[:200])})
+
+
+def train_parts(objective, parts, config, output, progress, evaluate):
+    """Train on one part after the other, four evaluations each: {part: its TrainingRecord}.
+
+    parts: {name: (steps, a function that gives its examples)}; parts of 0 steps are left out. output: a folder where each part
+    is kept when it has ended, and its checkpoints until then; None keeps nothing.
+    """
+    records = {}
+    for name, (steps, examples) in parts.items():
+        folder = output and output / name
+        if folder and (folder / "training.json").is_file():  # written last
+            load_model(objective, folder / "objective.safetensors")
+            records[name] = TrainingRecord(**json.loads((folder / "training.json").read_text(encoding="utf-8")))
+        elif steps:
+            config = replace(config, steps=steps, evaluate_every=max(1, steps // 4), checkpoint_every=max(1, steps // 10))
+            records[name] = train(objective, examples(), config, folder, resume=bool(folder), evaluate=evaluate, progress=progress)
+            if records[name].outcome == "interrupted":
+                raise KeyboardInterrupt  # the next call goes on with the part
+            if folder:
+                save_model(objective, folder / "objective.safetensors")
+                keep_training(records[name], folder / "training.json")
+    return records
+
+
+def taken_sentences(docs, count=10_000, seed=0):
+    """(sentence, passage id) pairs and {passage id: the passage without it}, drawn from `missing_sentences`."""
+    some = [(s, passage) for passage, s in missing_sentences(docs, seed) if len(s.split()) >= 4]
+    some = random.Random(seed).sample(some, min(count, len(some)))
+    return [(s, f"rest {n}") for n, (s, _) in enumerate(some)], {f"rest {n}": passage for n, (_, passage) in enumerate(some)}
 
 
 def held_out_pairs(docs):

@@ -56,11 +56,36 @@ def test_practice_reads_training_text_alone_and_writes_no_summary(docs):
     assert len([s for _, s in pairs if s in summaries]) < 0.01 * len(pairs)  # a sentence can stand in another document too
 
 
-def test_a_few_steps_of_each(docs, monkeypatch):
+@pytest.fixture
+def one_layer(monkeypatch):
     monkeypatch.setitem(source_models.LAYERS, "query-generator", 1)
     monkeypatch.setitem(source_models.LAYERS, "cross-encoder", 1)
+
+
+def test_a_few_steps_of_each(docs, one_layer):
     generator, records = source_models.train_generator(docs, steps=2, practice_steps=1, batch_size=8, progress=False)
     assert {name: len(r.steps) for name, r in records.items()} == {"practice": 1, "queries": 2}
     assert len(generator.generate(["Sort an array."], 2)[0]) == 2
-    judge, records = source_models.train_judge(docs, steps=2, batch_size=4, progress=False)
-    assert len(records["pairs"].steps) == 2 and judge.predict([("sort", "Sort an array.")]).shape == (1,)
+    judge, records = source_models.train_judge(docs, steps=2, practice_steps=1, batch_size=4, progress=False)
+    assert {name: len(r.steps) for name, r in records.items()} == {"practice": 1, "pairs": 2}
+    assert judge.predict([("sort", "Sort an array.")]).shape == (1,)
+
+
+def test_killed_in_the_second_part_it_does_not_repeat_the_first(docs, one_layer, tmp_path, monkeypatch):
+    train, killed_in = source_models.train, []
+
+    def sometimes_killed(objective, examples, config, output=None, **options):
+        if output and output.name in killed_in:
+            raise SystemExit
+        return train(objective, examples, config, output, **options)
+
+    monkeypatch.setattr(source_models, "train", sometimes_killed)
+    settings = {"steps": 2, "practice_steps": 2, "batch_size": 8, "progress": False}
+    expected, _ = source_models.train_generator(docs, **settings)
+    killed_in.append("queries")
+    with pytest.raises(SystemExit):
+        source_models.train_generator(docs, **settings, output=tmp_path)
+    killed_in[0] = "practice"  # repeating it would end here
+    generator, records = source_models.train_generator(docs, **settings, output=tmp_path)
+    assert [len(r.steps) for r in records.values()] == [2, 2]
+    assert all(a.equal(b) for a, b in zip(generator.state_dict().values(), expected.state_dict().values()))

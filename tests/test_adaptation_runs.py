@@ -90,6 +90,11 @@ def test_stages_read_what_their_domain_gives(gpl, docs):
     passages = set(adaptation.target_passages(docs).values())
     for query, positive, *rest in [*runs.stage_examples("genq", TINY), *runs.stage_examples("gpl", TINY)]:
         assert query and positive in passages and all(n in passages for n in rest[:1])
+    for stage, libraries in runs.LABELLED.items():  # "target" is the yardstick: never a part of a pipeline without labels
+        bodies = {d.name: set(" ".join(d.sentences).split()) for d in docs.train.documents if d.library in libraries}
+        pairs, named = adaptation.source_pairs(docs, libraries)
+        assert runs.stage_examples(stage, TINY) == [(summary, named[name]) for summary, name in pairs]
+        assert all(set(named[name].split()) <= bodies[name] for _, name in pairs)
     assert len(runs.passages_to_ask_about(TINY)) == TINY.target_passages
 
 
@@ -109,7 +114,8 @@ def test_an_unknown_stage(docs):
 
 def test_shipped_records_are_those_of_todays_recipes():
     cpu = PROFILES["cpu"]
-    for row, seeds in (("bm25", [0]), (("source",), [0, 1, 2]), (("source", "gpl"), [0, 1, 2]), (("tsdae",), [0])):
+    for row, seeds in (("bm25", [0]), (("source",), [0, 1, 2]), (("source", "gpl"), [0, 1, 2]), (("tsdae",), [0]),
+                       (("simcse", "source"), [0]), (("source", "target"), [0])):
         found = runs.recorded(row, cpu)
         assert [r.seed for r in found] == seeds and {r.title for r in found} == {runs.title(row)}
     other = dataclasses.replace(cpu.recipes["gpl"], steps=151)

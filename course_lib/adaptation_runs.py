@@ -30,7 +30,9 @@ STAGES = {  # what a stage is called in tables
     "source": "source labels", "genq": "GenQ", "gpl": "GPL",
     "target": "target labels",  # what a domain without labels does not have: how far queries and judge could lead
 }
-LABELLED = {"source": adaptation.SOURCE, "target": adaptation.TARGET}
+LABELLED = {  # stages that train on summaries and descriptions, and of which libraries
+    "source": adaptation.SOURCE, "target": adaptation.TARGET,
+}
 SEARCHES = {  # rows that train nothing
     "bm25": "BM25", "bm25_reranked": "BM25 + cross-encoder", "base": "Base encoder",
     "minilm": "all-MiniLM-L6-v2 (supervised)",
@@ -128,8 +130,8 @@ def stage_examples(stage, profile, progress=True):
 def stage_objective(stage, encoder, profile, seed=0):
     """The objective of a stage around an encoder."""
     recipe = profile.recipes[stage]
-    kinds = OBJECTIVES | {"cropping": Cropping, "gpl": MarginMSE} | dict.fromkeys(("source", "target", "genq"),
-                                                                                  MultipleNegativesRanking)
+    ranking = dict.fromkeys((*LABELLED, "genq"), MultipleNegativesRanking)
+    kinds = OBJECTIVES | ranking | {"cropping": Cropping, "gpl": MarginMSE}
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # weights that no checkpoint carries start random
         return kinds[stage](encoder, **recipe.options)

@@ -312,10 +312,10 @@ def compare(profile, methods=None, seeds=None, progress=True, say=print):
     return records, write_comparison(records, runs_folder())
 
 
-def load_recorded(method):
-    """The run records of a method that ship with the course, whatever they were made with, by file name."""
-    found = map(RunRecord.load, sorted(RECORDED.glob(f"*{method}-[0-9]*.json")))
-    return [record for record in found if record.method == method]  # "tsdae" also names runs of domain adaptation
+def load_recorded(*methods):
+    """The run records of methods that ship with the course, whatever they were made with: method by method, by file name."""
+    found = ((method, RunRecord.load(path)) for method in methods for path in sorted(RECORDED.glob(f"*{method}-[0-9]*.json")))
+    return [record for method, record in found if record.method == method]  # "tsdae" also names runs of domain adaptation
 
 
 def recorded_runs(method, profile):

@@ -64,8 +64,6 @@ _CPU = {
     "genq": Recipe(steps=75, batch_size=64, learning_rate=2e-4, max_length=64),
     "gpl": Recipe(steps=150, batch_size=32, learning_rate=5e-5, max_length=64, options={"length": 20**0.5}),
 }
-_CPU |= {"simcse_cls": replace(_CPU["simcse"], pooling="cls"), "target": _CPU["genq"]}
-_SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
 # the settings of Sentence Transformers' examples, at fewer steps; the papers' are in `full`
 _GPU = {
     "mlm": Recipe(steps=500, batch_size=64, learning_rate=5e-5),
@@ -78,7 +76,6 @@ _GPU = {
     "genq": Recipe(steps=500, batch_size=64, learning_rate=2e-5, max_length=128),
     "gpl": Recipe(steps=2000, batch_size=32, learning_rate=2e-5, max_length=128, options={"length": 20**0.5}),
 }
-_GPU |= {"simcse_cls": replace(_GPU["simcse"], pooling="cls"), "target": _GPU["genq"]}
 _FULL = {
     "mlm": Recipe(steps=10_000, batch_size=64, learning_rate=5e-5, max_length=100),
     "simcse": Recipe(steps=15_625, batch_size=64, learning_rate=3e-5, max_length=32, options={"temperature": 0.05}),
@@ -91,7 +88,9 @@ _FULL = {
     "genq": Recipe(steps=3300, batch_size=75, learning_rate=2e-5, max_length=350, schedule="cosine"),
     "gpl": Recipe(steps=140_000, batch_size=32, learning_rate=2e-5, max_length=350, warmup=1000 / 140_000),
 }
-_FULL |= {"simcse_cls": replace(_FULL["simcse"], pooling="cls"), "target": _FULL["genq"]}
+for _recipes in (_CPU, _GPU, _FULL):
+    _recipes |= {"simcse_cls": replace(_recipes["simcse"], pooling="cls"), "target": _recipes["genq"]}
+_SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
 _BASE = str(DATA / "base-encoder")
 PROFILES = {
     p.name: p

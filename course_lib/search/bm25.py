@@ -1,6 +1,7 @@
 """BM25: search by the words that query and text share, the baseline that every encoder has to beat."""
 
 import re
+import sys
 
 import numpy as np
 
@@ -21,8 +22,7 @@ class BM25Search:
     """
 
     def __init__(self, texts, k1=1.2, b=0.75):
-        import bm25s  # here because it takes a second, which evaluating an encoder should not wait for
-
+        bm25s = _library()
         self.ids, self.texts = ids_and_texts(texts)
         words = [tokenize(text) for text in self.texts]
         if not any(words):
@@ -73,6 +73,23 @@ def matched_words(query, text):
 def tokenize(text):
     """The words that BM25 compares: lower case, no stop words, identifiers cut into parts, plurals made singular."""
     return [_singular(word) for word in map(str.lower, _words(text)) if word not in STOP_WORDS]
+
+
+def _library():
+    """bm25s, imported here because it takes a second, which evaluating an encoder should not wait for.
+
+    It would start JAX where that is installed, as on Colab, and JAX takes three quarters of the GPU's memory when it starts.
+    Nothing here needs it, so JAX is hidden meanwhile, unless the caller has imported it already.
+    """
+    hidden = "jax" not in sys.modules
+    if hidden:
+        sys.modules["jax"] = None
+    try:
+        import bm25s
+    finally:
+        if hidden:
+            del sys.modules["jax"]
+    return bm25s
 
 
 def _words(text):

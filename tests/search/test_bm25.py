@@ -1,5 +1,8 @@
 import math
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -144,3 +147,16 @@ def test_bad_queries_are_named(search):
         search.search("array", k=-1)
     with pytest.raises(TypeError, match=r"`query`\[0\] is 3"):
         search.search([3])
+
+
+def test_a_jax_that_is_installed_is_not_started(tmp_path):
+    """It would take most of a GPU's memory from torch, as it did on an H200; the learner's own import of it still works."""
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax" / "__init__.py").write_text("print('started', flush=True)\n")
+    (tmp_path / "jax" / "lax.py").write_text("")
+    script = ("from course_lib.search import BM25Search\n"
+              "print([hit.text for hit in BM25Search(['sorts a list', 'opens a file']).search('file')])\n"
+              "import jax")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    told = subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert told.stdout.splitlines() == ["['opens a file']", "started"], told.stderr

@@ -26,16 +26,17 @@ DEPTH = 20  # passages that the cross-encoder reads for a query
 SAMPLING = {"top_p": 0.9, "temperature": 0.6}  # of queries; GPL's 0.95 and 1.0 are for a T5; chosen by reading
 STAGES = {  # what a stage is called in tables
     "mlm": "MLM", "tsdae": "TSDAE", "simcse": "SimCSE", "ct": "CT", "ct_in_batch": "CT in-batch",  # on the target's text
-    "cropping": "cropping",
+    "cropping": "cropping", "cropping_long": "cropping, 5 × as long",
     "source": "source labels", "genq": "GenQ", "gpl": "GPL",
     "target": "target labels",  # what a domain without labels does not have: how far queries and judge could lead
 }
 LABELLED = {  # stages that train on summaries and descriptions, and of which libraries
     "source": adaptation.SOURCE, "target": adaptation.TARGET,
 }
+CROPPED = ("cropping", "cropping_long")
 SEARCHES = {  # rows that train nothing
     "bm25": "BM25", "bm25_reranked": "BM25 + cross-encoder", "base": "Base encoder",
-    "minilm": "all-MiniLM-L6-v2 (supervised)",
+    "minilm": "all-MiniLM-L6-v2 (supervised)", "minilm_hybrid": "BM25 and all-MiniLM-L6-v2, hybrid (supervised)",
 }
 ADAPTED = {"source": ("source",), "genq": ("source", "genq"), "gpl": ("source", "gpl")}  # by the names of `course search`
 
@@ -122,7 +123,7 @@ def stage_examples(stage, profile, progress=True):
         return [(query, passages[i]) for query, i in generated_pairs(profile, progress)]
     if stage == "gpl":
         return pseudo_labels(profile, progress).margins
-    if stage in ("mlm", "cropping"):
+    if stage in ("mlm", *CROPPED):
         return list(adaptation.target_passages(docs).values())
     return [s for s in adaptation.target_sentences(docs) if len(s.split()) >= SHORTEST_SENTENCE]
 
@@ -131,7 +132,7 @@ def stage_objective(stage, encoder, profile, seed=0):
     """The objective of a stage around an encoder."""
     recipe = profile.recipes[stage]
     ranking = dict.fromkeys((*LABELLED, "genq"), MultipleNegativesRanking)
-    kinds = OBJECTIVES | ranking | {"cropping": Cropping, "gpl": MarginMSE}
+    kinds = OBJECTIVES | ranking | dict.fromkeys(CROPPED, Cropping) | {"gpl": MarginMSE}
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # weights that no checkpoint carries start random
         return kinds[stage](encoder, **recipe.options)
@@ -244,15 +245,21 @@ def _ranker(row, profile, seed, progress):
     if row in ("base", "minilm"):
         folder = profile.base_encoder if row == "base" else reference_folder()
         return SentenceEncoder.from_pretrained(folder, pooling="mean"), None
+    if row == "minilm_hybrid":
+        return _searching(SentenceEncoder.from_pretrained(reference_folder(), pooling="mean"), "cosine", hybrid=True), None
     hybrid = row[0] == "hybrid"
     stages = check_stages(row[1:] if hybrid else row)
     encoder, training = _encoder_and_training(stages, profile, seed, progress)
+    return _searching(encoder, similarity_of(stages, profile), hybrid), training
 
+
+def _searching(encoder, similarity, hybrid):
+    """What ranks by an encoder, or by BM25 and the encoder merged."""
     def search(corpus):
-        dense = ExactSearch(encoder, corpus, similarity=similarity_of(stages, profile))
+        dense = ExactSearch(encoder, corpus, similarity=similarity)
         return HybridSearch([BM25Search(corpus), dense]) if hybrid else dense
 
-    return rank_with(search), training
+    return rank_with(search)
 
 
 def title(row):

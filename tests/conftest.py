@@ -1,6 +1,5 @@
 """What several tests share."""
 
-import os
 import signal
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import pytest
 from course_lib.encoder import SentenceEncoder
 from course_lib.texts import python_docs
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # pytest-xdist has its workers ignore Ctrl-C, which some tests here are about
+# pytest-xdist's workers and a shell's background jobs ignore Ctrl-C, which some tests here are about
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -89,7 +89,8 @@ _FULL = {
     "gpl": Recipe(steps=140_000, batch_size=32, learning_rate=2e-5, max_length=350, warmup=1000 / 140_000),
 }
 for _recipes in (_CPU, _GPU, _FULL):
-    _recipes |= {"simcse_cls": replace(_recipes["simcse"], pooling="cls"), "target": _recipes["genq"]}
+    _recipes |= {"simcse_cls": replace(_recipes["simcse"], pooling="cls"), "target": _recipes["genq"],
+                 "cropping_long": replace(_recipes["cropping"], steps=5 * _recipes["cropping"].steps)}
 _SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
 _BASE = str(DATA / "base-encoder")
 PROFILES = {

@@ -34,6 +34,7 @@ _RENAMED = {  # what a user writes, where no import statement says it
     "pandas.core.generic.NDFrame": "pandas.DataFrame",  # the base class of both; its methods are known as DataFrame's
     "pandas.core.base.IndexOpsMixin": "pandas.Series",
 }
+_OFFERS = {"decimal": "_pydecimal"}  # all names of another module, in Python 3.13 without an import that says so
 _INTERNAL = ("pandas.core.", "pandas.compat.", "sklearn.externals.", "sympy.external.", "torch.testing.",
              "numpy.distutils.", "genericpath.", "ntpath.")
 _DOC_CALLS = {"add_newdoc", "add_docstr", "_add_docstr", "_array_method_doc"}
@@ -224,6 +225,8 @@ def _read_file(job):
         if doc.summary or doc.description:
             found.append((name, kind, doc))
     aliases = list(_imports(tree, module, is_package))
+    if module in _OFFERS:
+        aliases.append(("*", _OFFERS[module]))
     return module, found, aliases, _exported(tree, is_package, aliases)
 
 

@@ -26,7 +26,7 @@ DEPTH = 20  # passages that the cross-encoder reads for a query
 SAMPLING = {"top_p": 0.9, "temperature": 0.6}  # of queries; GPL's 0.95 and 1.0 are for a T5; chosen by reading
 STAGES = {  # what a stage is called in tables
     "mlm": "MLM", "tsdae": "TSDAE", "simcse": "SimCSE", "ct": "CT", "ct_in_batch": "CT in-batch",  # on the target's text
-    "cropping": "cropping", "cropping_long": "cropping, 5 × as long",
+    "cropping": "cropping", "cropping_long": "long cropping",
     "source": "source labels", "genq": "GenQ", "gpl": "GPL",
     "target": "target labels",  # what a domain without labels does not have: how far queries and judge could lead
 }

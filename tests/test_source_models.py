@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from course_lib import domain_adaptation as adaptation
 from course_lib import source_models
 from course_lib.adaptation_runs import GENERATOR, JUDGE, load_generator, load_judge
-from course_lib.domain_adaptation import TARGET
 
 
 def last_evaluation(folder, part):
@@ -48,7 +48,7 @@ def test_the_judge_is_the_one_of_its_log_and_better_than_chance(docs, unseen):
 
 def test_practice_reads_training_text_alone_and_writes_no_summary(docs):
     allowed = set(docs.train.sentences)
-    summaries = {d.summary for d in docs.documents if d.library in TARGET}
+    summaries = {d.summary for d in docs.documents if d.library in adaptation.TARGET}
     pairs = source_models.missing_sentences(docs)
     assert len(pairs) > 10_000
     assert all(sentence in allowed for _, sentence in pairs)
@@ -57,12 +57,19 @@ def test_practice_reads_training_text_alone_and_writes_no_summary(docs):
 
 
 @pytest.fixture
-def one_layer(monkeypatch):
+def small(docs, monkeypatch):
+    """One layer each, and of what BM25 mines in and the evaluations read only a part: the time goes there."""
     monkeypatch.setitem(source_models.LAYERS, "query-generator", 1)
     monkeypatch.setitem(source_models.LAYERS, "cross-encoder", 1)
+    pairs, passages = adaptation.source_pairs(docs)
+    few, sentences = pairs[:400], source_models.missing_sentences(docs)[:2000]
+    monkeypatch.setattr(adaptation, "source_pairs", lambda docs: (few, {i: passages[i] for _, i in few}))
+    held_out = source_models.held_out_pairs(docs)[:40]
+    monkeypatch.setattr(source_models, "held_out_pairs", lambda docs: held_out)
+    monkeypatch.setattr(source_models, "missing_sentences", lambda docs, seed: sentences)
 
 
-def test_a_few_steps_of_each(docs, one_layer):
+def test_a_few_steps_of_each(docs, small):
     generator, records = source_models.train_generator(docs, steps=2, practice_steps=1, batch_size=8, progress=False)
     assert {name: len(r.steps) for name, r in records.items()} == {"practice": 1, "queries": 2}
     assert len(generator.generate(["Sort an array."], 2)[0]) == 2
@@ -71,7 +78,7 @@ def test_a_few_steps_of_each(docs, one_layer):
     assert judge.predict([("sort", "Sort an array.")]).shape == (1,)
 
 
-def test_killed_in_the_second_part_it_does_not_repeat_the_first(docs, one_layer, tmp_path, monkeypatch):
+def test_killed_in_the_second_part_it_does_not_repeat_the_first(docs, small, tmp_path, monkeypatch):
     train, killed_in = source_models.train, []
 
     def sometimes_killed(objective, examples, config, output=None, **options):

@@ -10,6 +10,8 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 OFFLINE := HF_HUB_OFFLINE=1
 # two test files at a time, one thread each: small models use a second core badly
 PARALLEL := -n 2 --dist loadfile
+# by name: by number of tests, as xdist would have it, the long file of few tests comes last and one core waits for it
+BY_NAME := --no-loadscope-reorder
 ONE_THREAD := OMP_NUM_THREADS=1
 # JupyterLab would ask its makers for news and updates; nothing of the course leaves the machine
 QUIET := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
@@ -34,7 +36,7 @@ course: .venv/ready  ## prepare the corpus, train what the course teaches, print
 	$(BIN)/course compare $(ARGS)
 
 test: .venv/ready  ## unit, oracle and property tests, then every notebook in the smoke profile; no network
-	$(OFFLINE) $(ONE_THREAD) $(BIN)/python -m pytest tests --ignore=tests/benchmarks $(PARALLEL)
+	$(OFFLINE) $(ONE_THREAD) $(BIN)/python -m pytest tests --ignore=tests/benchmarks $(PARALLEL) $(BY_NAME)
 	$(OFFLINE) $(ONE_THREAD) COURSE_PROFILE=smoke $(BIN)/python -m pytest notebooks $(PARALLEL) \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=300
 

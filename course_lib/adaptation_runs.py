@@ -174,7 +174,7 @@ def _encoder_and_training(stages, profile, seed, progress):
     encoder, _ = _encoder_and_training(stages[:-1], profile, seed, progress)
     objective, prepared = prepare_stage(stage, encoder, examples, profile, seed)
     config = training_config(stage, profile, seed)
-    config.checkpoint_every = max(1, config.steps // 5)
+    config.checkpoint_every = max(10, config.steps // 5)  # a few steps are sooner repeated than written down
     record = train(objective, prepared, config, output=folder / "encoder", resume=True, progress=progress)
     keep_training(record, path)
     if record.outcome == "interrupted":

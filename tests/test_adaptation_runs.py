@@ -10,7 +10,7 @@ from course_lib import experiments, source_models
 from course_lib.notebook.profile import PROFILES
 
 RECIPES = {name: dataclasses.replace(r, steps=2, batch_size=8) for name, r in PROFILES["smoke"].recipes.items()}
-TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=10, target_passages=6)
+TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=5, target_passages=6)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -156,6 +156,19 @@ def test_what_a_profile_does_not_train_is_shown_as_recorded(records, runs, tmp_p
     assert [r.note for r in experiments.compare(profile, progress=False, say=said.append)[0]] == ["", ""]  # now it is there
 
 
+def test_what_trains_nothing_is_measured_only_where_no_record_fits(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "RECORDED", tmp_path)
+    monkeypatch.setattr(experiments, "run", lambda method, profile: "measured here")
+    shipped, path = records[1], tmp_path / "smoke-base-0.json"
+    assert experiments.measured("base", SMOKE) == "measured here"
+    shipped.save(path)
+    assert experiments.measured("base", SMOKE) == shipped
+    assert experiments.measured("base", dataclasses.replace(SMOKE, queries=7)) == "measured here"
+    for part in ("texts", "base_encoder"):
+        dataclasses.replace(shipped, data=shipped.data | {part: "another"}).save(path)
+        assert experiments.measured("base", SMOKE) == "measured here"
+
+
 def test_the_same_recipes_at_a_number_of_sentences():
     profile = PROFILES["cpu"].at_sentences(6400)
     assert {name: r.steps * r.batch_size for name, r in profile.recipes.items()} == dict.fromkeys(profile.recipes, 6400)

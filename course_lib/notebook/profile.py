@@ -96,9 +96,9 @@ _BASE = str(DATA / "base-encoder")
 PROFILES = {
     p.name: p
     for p in (
-        Profile("smoke", "continuous integration: every cell, few steps", "at most 75 s on two cores", _BASE, _SMOKE,
-                queries=60, target_passages=24),
-        Profile("cpu", "a laptop: real learning on the embedded texts", "at most 6 min on two cores", _BASE, _CPU,
+        Profile("smoke", "continuous integration: every cell, few steps", "about two minutes on one core", _BASE, _SMOKE,
+                queries=40, target_passages=24),
+        Profile("cpu", "a laptop: real learning on the embedded texts", "one to nine minutes on two cores", _BASE, _CPU,
                 target_passages=1600, trains=("mlm", "simcse")),
         Profile("gpu", "Colab's T4 and up: a hub model that never saw labelled pairs", "not measured yet",
                 "bert-base-uncased", _GPU),

@@ -5,9 +5,12 @@ import json
 import string
 import warnings
 from collections import Counter, defaultdict
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
+
+from huggingface_hub.utils import WeakFileLock
 
 from course_lib.texts.harvest import LIBRARIES, Document, fingerprint, harvest, is_public, library_folder
 from course_lib.texts.store import DATA, cache_folder, write_atomically
@@ -307,9 +310,20 @@ def load(refresh=False, progress=True, libraries=tuple(LIBRARIES)):
     path = cache_folder() / f"python-docs-{fingerprint(libraries)}.json"
     documents = None if refresh else _read_cache(path)
     if documents is None:
-        documents = harvest(libraries, progress)
-        _write_cache(path, documents)
+        documents = _harvest_once(path, libraries, refresh, progress)
     return PythonDocs(documents, read_questions())
+
+
+def _harvest_once(path, libraries, refresh, progress):
+    """The documents, harvested into the cache by the first of several processes; the others wait and read them."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # without room for a lock each process harvests for itself
+            stack.enter_context(WeakFileLock(path.with_suffix(".lock")))
+        documents = None if refresh else _read_cache(path)
+        if documents is None:
+            documents = harvest(libraries, progress)
+            _write_cache(path, documents)
+    return documents
 
 
 def _checked(libraries):

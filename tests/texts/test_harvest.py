@@ -2,6 +2,8 @@
 
 import ast
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
@@ -117,16 +119,39 @@ def small():
 
 def test_a_second_load_reads_the_cache_and_is_equal(empty_cache, monkeypatch):
     first = small()
-    assert len(first) > 300 and len(list(empty_cache.iterdir())) == 1
+    assert len(first) > 300 and len(list(empty_cache.glob("*.json"))) == 1
     monkeypatch.setattr(python_docs, "harvest", lambda *_: pytest.fail("harvested again"))
     assert small() == first
+
+
+def test_two_that_start_together_harvest_once(empty_cache, monkeypatch):
+    """Two notebooks opened one after the other, or two workers of the tests, on a machine that has no corpus yet."""
+    read, really, both_looked = python_docs._read_cache, harvest.harvest, Event()
+    looked, harvested = [], []
+
+    def look(path):
+        looked.append(path)
+        if len(looked) == 3:  # the first one twice, the second time alone, and the other one
+            both_looked.set()
+        return read(path)
+
+    def once(*arguments):
+        harvested.append(arguments)
+        both_looked.wait(20)
+        return really(*arguments)
+
+    monkeypatch.setattr(python_docs, "_read_cache", look)
+    monkeypatch.setattr(python_docs, "harvest", once)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: small(), range(2))
+    assert first == second and len(harvested) == 1
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda text: "", lambda text: "{}",
                                     lambda text: text.replace('"library":["datasets",', '"library":[', 1)])
 def test_a_damaged_cache_is_harvested_again(empty_cache, damage):
     first = small()
-    (file,) = empty_cache.iterdir()
+    (file,) = empty_cache.glob("*.json")
     whole = file.read_text(encoding="utf-8")
     file.write_text(damage(whole), encoding="utf-8")
     assert file.read_text(encoding="utf-8") != whole

@@ -14,7 +14,7 @@ from course_lib import domain_adaptation as adaptation
 from course_lib.encoder import SentenceEncoder
 from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
-from course_lib.experiments import (OBJECTIVES, SHORTEST_SENTENCE, CachedEncoder, keep_training, load_docs, load_recorded,
+from course_lib.experiments import (OBJECTIVES, SHORTEST_SENTENCE, CachedEncoder, keep_training, load_docs, recorded_alike,
                                     reference_folder, run_folder, training_config, weights_fingerprint)
 from course_lib.objectives import Cropping, CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
@@ -230,10 +230,7 @@ def run(row, profile, seed=0, split="test", progress=True):
 def recorded(row, profile):
     """The run records of a row that ship with the course, by seed; [] where none was made with the profile's recipes and the
     weights that ship now. Their texts may be of other versions of the libraries than this machine has."""
-    now = _blank(row, profile, 0)
-    same = json.loads(json.dumps(now.configuration)), now.data | {"texts": None}
-    return [record for record in load_recorded(now.method)
-            if (record.configuration, record.data | {"texts": None}) == same]
+    return recorded_alike(_blank(row, profile, 0), "texts")
 
 
 def _ranker(row, profile, seed, progress):

@@ -4,7 +4,6 @@ An adapted encoder is known by its stages in their order, such as ("tsdae", "sou
 TSDAE on the target's text, then on the source's labels, then by GPL. Order matters, and here it is the order of a tuple.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from functools import cache
 
@@ -14,12 +13,12 @@ from course_lib import domain_adaptation as adaptation
 from course_lib.encoder import SentenceEncoder
 from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
-from course_lib.experiments import (OBJECTIVES, SHORTEST_SENTENCE, CachedEncoder, keep_training, load_docs, recorded_alike,
-                                    reference_folder, run_folder, training_config, weights_fingerprint)
+from course_lib.experiments import (OBJECTIVES, SHORTEST_SENTENCE, CachedEncoder, kept, load_docs, recorded_alike,
+                                    reference_folder, run_folder, train_and_keep, training_config, weights_fingerprint)
 from course_lib.objectives import Cropping, CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
 from course_lib.texts.store import DATA
-from course_lib.training import TrainingRecord, memory_in_use, train
+from course_lib.training import memory_in_use
 
 GENERATOR, JUDGE = DATA / "query-generator", DATA / "cross-encoder"
 DEPTH = 20  # passages that the cross-encoder reads for a query
@@ -166,17 +165,12 @@ def _encoder_and_training(stages, profile, seed, progress):
     if not stages:
         return SentenceEncoder.from_pretrained(profile.base_encoder, pooling="mean"), None
     stage, folder = stages[-1], run_folder(_blank(stages, profile, seed))
-    path = folder / "training.json"
-    if path.is_file():
-        encoder = SentenceEncoder.from_pretrained(folder / "encoder")
-        return encoder, TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
+    if found := kept(folder):
+        return found
     examples = stage_examples(stage, profile, progress)
     encoder, _ = _encoder_and_training(stages[:-1], profile, seed, progress)
     objective, prepared = prepare_stage(stage, encoder, examples, profile, seed)
-    config = training_config(stage, profile, seed)
-    config.checkpoint_every = max(10, config.steps // 5)  # a few steps are sooner repeated than written down
-    record = train(objective, prepared, config, output=folder / "encoder", resume=True, progress=progress)
-    keep_training(record, path)
+    encoder, record = train_and_keep(objective, prepared, training_config(stage, profile, seed), folder, progress=progress)
     if record.outcome == "interrupted":
         raise KeyboardInterrupt  # the next call goes on with the training
     return encoder, record

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -125,21 +125,32 @@ def check_methods(methods):
 
 def _trained(record, folder, profile, refresh, progress):
     """The encoder of a run, trained unless it was already; what is known of the training goes into its record."""
-    path = folder / "training.json"  # written when a training has ended: it may have been stopped before it was measured
-    if path.is_file() and not refresh:
-        encoder = SentenceEncoder.from_pretrained(folder / "encoder")
-        done = TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
-    else:
+    found = None if refresh else kept(folder)
+    if found is None:
         objective = make_objective(record.method, profile, record.seed)
-        config = training_config(record.method, profile, record.seed)
-        config.checkpoint_every = max(10, config.steps // 5)  # a few steps are sooner repeated than written down
-        encoder = objective.encoder
-        done = train(objective, training_examples(record.method, profile, objective), config, output=folder / "encoder",
-                     resume=not refresh, progress=progress)
-        keep_training(done, path)
+        found = train_and_keep(objective, training_examples(record.method, profile, objective),
+                               training_config(record.method, profile, record.seed), folder, not refresh, progress)
+    encoder, done = found
     record.training = asdict(done)
     record.seconds, record.texts_per_second, record.peak_memory = done.seconds, done.texts_per_second, done.peak_memory
     return encoder
+
+
+def kept(folder):
+    """(encoder, TrainingRecord) of a training that ended in this folder, whether or not it was measured; None without one."""
+    path = folder / "training.json"  # written last
+    if not path.is_file():
+        return None
+    return SentenceEncoder.from_pretrained(folder / "encoder"), TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def train_and_keep(objective, examples, config, folder, resume=True, progress=True):
+    """Train, and keep encoder and TrainingRecord for `kept`; returns both. Where the training was interrupted, its checkpoint
+    is kept, and the next call goes on from it."""
+    config = replace(config, checkpoint_every=max(10, config.steps // 5))  # a few steps are sooner repeated than written down
+    done = train(objective, examples, config, output=folder / "encoder", resume=resume, progress=progress)
+    keep_training(done, folder / "training.json")
+    return objective.encoder, done
 
 
 def keep_training(done, path):

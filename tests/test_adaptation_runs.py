@@ -41,8 +41,8 @@ def test_the_whole_pipeline_ends_in_a_record_of_its_last_stage(gpl):
 
 def test_no_stage_is_trained_twice(gpl, monkeypatch):
     trained = []
-    real = runs.train
-    monkeypatch.setattr(runs, "train", lambda objective, *a, **k: trained.append(type(objective).__name__) or real(objective, *a, **k))
+    real = experiments.train
+    monkeypatch.setattr(experiments, "train", lambda objective, *a, **k: trained.append(type(objective).__name__) or real(objective, *a, **k))
     assert runs.run(("source", "gpl"), TINY, progress=False) == gpl
     runs.run(("source",), TINY, progress=False)  # trained on the way to GPL
     runs.run(("source", "genq"), TINY, progress=False)

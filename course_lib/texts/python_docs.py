@@ -3,6 +3,7 @@
 import hashlib
 import json
 import string
+import sys
 import warnings
 from collections import Counter, defaultdict
 from contextlib import ExitStack, suppress
@@ -316,9 +317,15 @@ def load(refresh=False, progress=True, libraries=tuple(LIBRARIES)):
 
 def _harvest_once(path, libraries, refresh, progress):
     """The documents, harvested into the cache by the first of several processes; the others wait and read them."""
+    lock = path.with_suffix(".lock")
     with ExitStack() as stack:
         with suppress(OSError):  # without room for a lock each process harvests for itself
-            stack.enter_context(WeakFileLock(path.with_suffix(".lock")))
+            try:
+                stack.enter_context(WeakFileLock(lock, timeout=1))
+            except TimeoutError:
+                if progress:
+                    print("Another process is reading the documentation of the packages; waiting for it.", file=sys.stderr)
+                stack.enter_context(WeakFileLock(lock))
         documents = None if refresh else _read_cache(path)
         if documents is None:
             documents = harvest(libraries, progress)

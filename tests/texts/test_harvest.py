@@ -3,6 +3,7 @@
 import ast
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from threading import Event
 
 import pytest
@@ -145,6 +146,23 @@ def test_two_that_start_together_harvest_once(empty_cache, monkeypatch):
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: small(), range(2))
     assert first == second and len(harvested) == 1
+
+
+def test_who_waits_for_anothers_harvest_is_told(empty_cache, monkeypatch, capsys):
+    locks = []
+
+    def taken(path, **patience):
+        locks.append(patience)
+        if patience:
+            raise TimeoutError
+        return nullcontext()
+
+    monkeypatch.setattr(python_docs, "WeakFileLock", taken)
+    assert small() and not capsys.readouterr().err  # with `progress=False` nothing is said
+    (file,) = empty_cache.glob("*.json")
+    file.unlink()
+    assert python_docs.load(libraries=("datasets",)).documents and "waiting for it" in capsys.readouterr().err
+    assert [bool(patience) for patience in locks] == [True, False] * 2
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda text: "", lambda text: "{}",

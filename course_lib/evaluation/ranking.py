@@ -5,6 +5,8 @@ from hashlib import blake2b
 from math import log2
 from statistics import fmean
 
+import numpy as np
+
 from course_lib.search.exact import check_k, cosine_scores, top, unit_embeddings
 from course_lib.texts.checks import check_texts
 
@@ -26,6 +28,18 @@ def ndcg_at_k(ranked, grades, k=10):
 
 def _discounted(gains):
     return sum(gain / log2(rank + 1) for rank, gain in enumerate(gains, 1))
+
+
+def ndcg_of_pairs(queries, texts, k=10):
+    """nDCG@k of every query among all texts, where its one answer is the text of its own row: 1 / log2(1 + rank of it).
+
+    queries, texts: (N, d), compared by dot product; give them length 1 for cosines. Returns float32 (N,), 0 below rank k. A tie
+    counts against the query.
+    """
+    check_k(k)
+    scores = np.asarray(queries) @ np.asarray(texts).T
+    ranks = (scores >= scores.diagonal()[:, None]).sum(1)
+    return np.where(ranks <= k, 1 / np.log2(1.0 + ranks), 0.0).astype(np.float32)
 
 
 def average_precision(ranked, grades):

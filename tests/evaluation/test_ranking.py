@@ -3,12 +3,14 @@ from math import log2
 
 import numpy as np
 import pytest
+import torch
 
 from course_lib.evaluation import (
     average_precision,
     evaluate_reranking,
     evaluate_retrieval,
     ndcg_at_k,
+    ndcg_of_pairs,
     rank,
     recall_at_k,
     reciprocal_rank,
@@ -62,6 +64,21 @@ def test_moving_a_better_document_up_never_hurts(seed):
             before = all_metrics(ranked, grades)
             ranked[upper], ranked[upper + 1] = ranked[upper + 1], ranked[upper]
             assert all(new >= old - 1e-12 for new, old in zip(all_metrics(ranked, grades), before))
+
+
+@pytest.mark.parametrize("k", [3, 10])
+def test_pairs_are_ranked_like_any_other_queries(k):
+    queries, noise = np.random.default_rng(0).normal(size=(2, 40, 8)).astype(np.float32)
+    texts = queries + noise
+    by_hand = [ndcg_at_k(np.argsort(-(texts @ query)).tolist(), {row: 1}, k) for row, query in enumerate(queries)]
+    assert ndcg_of_pairs(queries, torch.tensor(texts), k) == pytest.approx(by_hand, abs=1e-6)
+    assert 0 in by_hand and max(by_hand) == 1
+
+
+def test_a_tie_counts_against_a_pair():
+    collapsed = np.ones((5, 2), dtype=np.float32)
+    assert ndcg_of_pairs(collapsed, collapsed) == pytest.approx([1 / log2(6)] * 5)
+    assert not ndcg_of_pairs(collapsed, collapsed, k=4).any()
 
 
 def test_nothing_relevant_is_0():

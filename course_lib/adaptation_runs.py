@@ -1,7 +1,8 @@
 """The runs behind notebooks 08 to 10: encoders trained stage by stage, each stage once, kept in the cache, never repeated.
 
 An adapted encoder is known by its stages in their order, such as ("tsdae", "source", "gpl"): the base encoder, trained as
-TSDAE on the target's text, then on the source's labels, then by GPL. Order matters, and here it is the order of a tuple.
+TSDAE on the target's text, then on the source's labels, then by GPL. Order matters, and here it is the order of a tuple. One
+that begins with "minilm" starts from a finished sentence encoder instead: ("minilm", "cropping_gentle").
 """
 
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from functools import cache
 import torch
 
 from course_lib import domain_adaptation as adaptation
+from course_lib.base_encoder import ANCESTOR_SHA256, ancestor_folder
 from course_lib.encoder import SentenceEncoder
 from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
@@ -25,14 +27,15 @@ DEPTH = 20  # passages that the cross-encoder reads for a query
 SAMPLING = {"top_p": 0.9, "temperature": 0.6}  # of queries; GPL's 0.95 and 1.0 are for a T5; chosen by reading
 STAGES = {  # what a stage is called in tables
     "mlm": "MLM", "tsdae": "TSDAE", "simcse": "SimCSE", "ct": "CT", "ct_in_batch": "CT in-batch",  # on the target's text
-    "cropping": "cropping", "cropping_long": "long cropping",
+    "cropping": "cropping", "cropping_long": "long cropping", "cropping_gentle": "gentle cropping",
     "source": "source labels", "genq": "GenQ", "gpl": "GPL",
     "target": "target labels",  # what a domain without labels does not have: how far queries and judge could lead
 }
 LABELLED = {  # stages that train on summaries and descriptions, and of which libraries
     "source": adaptation.SOURCE, "target": adaptation.TARGET,
 }
-CROPPED = ("cropping", "cropping_long")
+CROPPED = ("cropping", "cropping_long", "cropping_gentle")
+STARTS = {"minilm": "all-MiniLM-L6-v2"}  # what the first stage may begin with instead of the base encoder
 SEARCHES = {  # rows that train nothing
     "bm25": "BM25", "bm25_reranked": "BM25 + cross-encoder", "base": "Base encoder",
     "minilm": "all-MiniLM-L6-v2 (supervised)", "minilm_hybrid": "BM25 and all-MiniLM-L6-v2, hybrid (supervised)",
@@ -138,12 +141,12 @@ def stage_objective(stage, encoder, profile, seed=0):
 
 
 def prepare_stage(stage, encoder, examples, profile, seed=0):
-    """The objective of a stage around an encoder, and the examples as `train` takes them, cut at the recipe's length.
+    """The objective of a stage around an encoder, as `load_encoder` returns it, and the examples as `train` takes them, cut at
+    the recipe's length.
 
     The encoder takes over the recipe's pooling and keeps its own length: it learns from short texts and is judged on whole ones.
     """
     recipe = profile.recipes[stage]
-    encoder.source = profile.base_encoder  # stages keep no language-model head: MLM and TSDAE take the base encoder's
     encoder.pooling = recipe.pooling
     objective = stage_objective(stage, encoder, profile, seed)
     own_length, encoder.max_length = encoder.max_length, recipe.max_length
@@ -162,24 +165,31 @@ def load_encoder(stages, profile, seed=0, progress=True):
 
 def _encoder_and_training(stages, profile, seed, progress):
     """The encoder, and the TrainingRecord of its last stage, None without one."""
-    if not stages:
-        return SentenceEncoder.from_pretrained(profile.base_encoder, pooling="mean"), None
+    start = str(ancestor_folder()) if _starts_finished(stages) else profile.base_encoder
+    if not stages[_starts_finished(stages) :]:
+        return SentenceEncoder.from_pretrained(start, pooling="mean"), None
     stage, folder = stages[-1], run_folder(_blank(stages, profile, seed))
-    if found := kept(folder):
-        return found
-    examples = stage_examples(stage, profile, progress)
-    encoder, _ = _encoder_and_training(stages[:-1], profile, seed, progress)
-    objective, prepared = prepare_stage(stage, encoder, examples, profile, seed)
-    encoder, record = train_and_keep(objective, prepared, training_config(stage, profile, seed), folder, progress=progress)
+    if (found := kept(folder)) is None:
+        examples = stage_examples(stage, profile, progress)
+        encoder, _ = _encoder_and_training(stages[:-1], profile, seed, progress)
+        objective, prepared = prepare_stage(stage, encoder, examples, profile, seed)
+        found = train_and_keep(objective, prepared, training_config(stage, profile, seed), folder, progress=progress)
+    encoder, record = found
     if record.outcome == "interrupted":
         raise KeyboardInterrupt  # the next call goes on with the training
+    encoder.source = start  # stages keep no language-model head: MLM and TSDAE take that of the start, or a new one
     return encoder, record
+
+
+def _starts_finished(stages):
+    return bool(stages) and stages[0] in STARTS
 
 
 def is_trained(stages, profile, seed=0):
     """Whether every one of the stages has been trained."""
     stages = check_stages(stages)
-    return all((run_folder(_blank(stages[:n], profile, seed)) / "training.json").is_file() for n in range(1, len(stages) + 1))
+    parts = [stages[:n] for n in range(1 + _starts_finished(stages), len(stages) + 1)]
+    return all((run_folder(_blank(part, profile, seed)) / "training.json").is_file() for part in parts)
 
 
 def similarity_of(stages, profile):
@@ -191,7 +201,7 @@ def similarity_of(stages, profile):
 def check_stages(stages):
     """The stages as a tuple; ValueError where one is no stage."""
     stages = (stages,) if isinstance(stages, str) else tuple(stages)
-    for stage in stages:
+    for stage in stages[_starts_finished(stages) :]:
         if stage not in STAGES:
             raise ValueError(f"there is no stage {stage!r}; choose among {', '.join(STAGES)}")
     return stages
@@ -257,7 +267,7 @@ def title(row):
     """A row as a table calls it."""
     if row in SEARCHES:
         return SEARCHES[row]
-    stages = " → ".join(STAGES[s] for s in check_stages(row[1:] if row[0] == "hybrid" else row))
+    stages = " → ".join((STAGES | STARTS)[s] for s in check_stages(row[1:] if row[0] == "hybrid" else row))
     return f"BM25 and {stages}, hybrid" if row[0] == "hybrid" else stages
 
 
@@ -265,8 +275,9 @@ def _blank(row, profile, seed, split="test"):
     """The record of a row before it has run: what it is known by."""
     stages = () if row in SEARCHES else check_stages(s for s in row if s != "hybrid")
     configuration = {"queries": profile.queries, "split": split, "target": list(adaptation.TARGET),
-                     "stages": [[s, asdict(profile.recipes[s])] for s in stages]}
-    data = {"texts": load_docs().fingerprint, "base_encoder": weights_fingerprint(profile.base_encoder)}
+                     "stages": [[s, asdict(profile.recipes[s])] for s in stages if s in STAGES]}
+    start = ANCESTOR_SHA256[:16] if _starts_finished(stages) else weights_fingerprint(profile.base_encoder)
+    data = {"texts": load_docs().fingerprint, "base_encoder": start}
     if {"genq", "gpl"} & set(stages):
         configuration |= {"target_passages": profile.target_passages, "sampling": SAMPLING}
         data["query_generator"] = weights_fingerprint(str(GENERATOR))

@@ -72,6 +72,20 @@ def test_rows_without_training(row, gpl):
     assert record.results["questions"]["per_query"].keys() == gpl.results["questions"]["per_query"].keys()
 
 
+@pytest.mark.parametrize("stage", ["cropping_gentle", "tsdae"])
+def test_a_row_may_start_from_a_finished_encoder(stage, gpl):
+    row = ("minilm", stage)
+    record = runs.run(row, TINY, progress=False)
+    finished = experiments.reference_folder()
+    assert record.title == f"all-MiniLM-L6-v2 → {runs.STAGES[stage]}"
+    assert record.data["base_encoder"] == experiments.weights_fingerprint(finished) != gpl.data["base_encoder"]
+    assert [s for s, _ in record.configuration["stages"]] == [stage] and runs.is_trained(row, TINY)
+    adapted, start = runs.load_encoder(row, TINY), runs.load_encoder(("minilm",), TINY)
+    assert adapted.source == str(finished) and len(adapted.tokenizer) == len(start.tokenizer) > 30_000
+    moved = [abs(a - b).max().item() for a, b in zip(adapted.state_dict().values(), start.state_dict().values())]
+    assert 0 < max(moved) < 0.1  # its weights, a few small steps further
+
+
 def test_how_to_search_with_what_marginmse_trained():
     free = dataclasses.replace(TINY, recipes=TINY.recipes | {"gpl": dataclasses.replace(TINY.recipes["gpl"], options={})})
     assert runs.similarity_of(("source", "gpl"), free) == "dot" and runs.similarity_of(("gpl", "source"), free) == "cosine"
@@ -85,7 +99,7 @@ def test_stages_read_what_their_domain_gives(gpl, docs):
     sentences = runs.stage_examples("simcse", TINY)
     allowed = {s for d in docs.train.documents if d.name in of_target for s in d.sentences}
     assert len(sentences) > 5000 and set(sentences) <= allowed and not set(sentences) & held_out
-    for stage in ("mlm", "cropping"):
+    for stage in ("mlm", *runs.CROPPED):
         assert set(runs.stage_examples(stage, TINY)) == set(adaptation.target_passages(docs).values())
     passages = set(adaptation.target_passages(docs).values())
     for query, positive, *rest in [*runs.stage_examples("genq", TINY), *runs.stage_examples("gpl", TINY)]:
@@ -108,6 +122,8 @@ def test_other_settings_are_another_run(gpl, monkeypatch):
 def test_an_unknown_stage(docs):
     with pytest.raises(ValueError, match="there is no stage 'word2vec'; choose among mlm"):
         runs.run(("source", "word2vec"), TINY)
+    with pytest.raises(ValueError, match="there is no stage 'minilm'"):
+        runs.run(("source", "minilm"), TINY)  # a start, and no stage
     with pytest.raises(FileNotFoundError, match="'gpl' has not been trained in the smoke profile yet"):
         experiments.searcher("gpl", ["a text"], dataclasses.replace(TINY, target_passages=5))
 

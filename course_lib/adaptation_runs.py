@@ -5,8 +5,9 @@ TSDAE on the target's text, then on the source's labels, then by GPL. Order matt
 that begins with "minilm" starts from a finished sentence encoder instead: ("minilm", "cropping_gentle").
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -20,7 +21,7 @@ from course_lib.experiments import (OBJECTIVES, SHORTEST_SENTENCE, CachedEncoder
 from course_lib.objectives import Cropping, CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
 from course_lib.texts.store import DATA
-from course_lib.training import memory_in_use
+from course_lib.training import CHECKPOINT, memory_in_use, train
 
 GENERATOR, JUDGE = DATA / "query-generator", DATA / "cross-encoder"
 DEPTH = 20  # passages that the cross-encoder reads for a query
@@ -198,6 +199,23 @@ def similarity_of(stages, profile):
     return "dot" if "gpl" in stages[-1:] and profile.recipes["gpl"].options.get("length") is None else "cosine"
 
 
+def adapt(texts, folder, profile, start=None, steps=None, progress=True):
+    """Train a finished sentence encoder further on texts of yours, without a label: the stage "cropping_gentle", kept in a folder.
+
+    texts: passages of a few sentences each. folder: in the Sentence Transformers layout; where it holds the checkpoint of an
+    interrupted call, this one goes on from it. start: a path or hub name, by default all-MiniLM-L6-v2; its own pooling stays.
+    steps: by default the profile's. Returns the TrainingRecord. Raises FileExistsError where the folder holds a model already,
+    ValueError for too few texts and a checkpoint of other texts.
+    """
+    folder, recipe = Path(folder), profile.recipes["cropping_gentle"]
+    if (folder / "modules.json").exists() and not (folder / CHECKPOINT).exists():
+        raise FileExistsError(f"{folder} holds a model already; name a new folder")
+    objective = Cropping(SentenceEncoder.from_pretrained(start or ancestor_folder()), **recipe.options)
+    config = training_config("cropping_gentle", profile)
+    config = replace(config, steps=steps or config.steps, batch_size=min(config.batch_size, max(len(texts), 1)), checkpoint_every=10)
+    return train(objective, objective.encoder.token_ids(texts, recipe.max_length), config, folder, resume=True, progress=progress)
+
+
 def check_stages(stages):
     """The stages as a tuple; ValueError where one is no stage."""
     stages = (stages,) if isinstance(stages, str) else tuple(stages)
@@ -231,10 +249,17 @@ def run(row, profile, seed=0, split="test", progress=True):
     return record
 
 
-def recorded(row, profile):
+def recorded(row, profile, same_texts=False):
     """The run records of a row that ship with the course, by seed; [] where none was made with the profile's recipes and the
-    weights that ship now. Their texts may be of other versions of the libraries than this machine has."""
-    return recorded_alike(_blank(row, profile, 0), "texts")
+    weights that ship now. Unless `same_texts` is asked for, their texts may be of other versions of the libraries than this
+    machine has."""
+    return recorded_alike(_blank(row, profile, 0), *(() if same_texts else ("texts",)))
+
+
+def measured(row, profile):
+    """The run record of a row that trains nothing: the one that ships, where it was made with the same settings, texts and
+    weights; else `run` makes it here."""
+    return next(iter(recorded(row, profile, same_texts=True)), None) or run(row, profile)
 
 
 def _ranker(row, profile, seed, progress):

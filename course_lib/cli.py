@@ -92,6 +92,30 @@ def search(
         console.print("Nothing shares a word with the query. Try an encoder: --encoder base")
 
 
+@app.command()
+def adapt(
+    corpus: Annotated[Path, typer.Argument(help="Your own text: .txt, .md, .csv, .jsonl or a folder.")],
+    output: Annotated[Path, typer.Argument(help="A new folder for the encoder.")],
+    start: Annotated[str | None, typer.Option(help="The path or hub name of another encoder than all-MiniLM-L6-v2.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Train so many steps instead of the profile's.")] = None,
+    profile: ProfileOption = None,
+):
+    """Adapt a finished sentence encoder to your own text, without a label (notebook 10 says when that helps)."""
+    from course_lib import adaptation_runs
+    from course_lib.texts import own_corpus
+
+    try:
+        chosen, texts = _profile(profile), own_corpus.load(corpus)
+        console.print(f"{len(texts):,} texts. Ctrl-C stops; the same command goes on.")
+        record = adaptation_runs.adapt(texts, output, chosen, start, steps)
+    except (ValueError, OSError, TypeError) as error:
+        _fail(error)
+    if record.outcome == "interrupted":
+        raise KeyboardInterrupt
+    console.print(f"{len(record.steps)} steps in {record.seconds:.0f} s; loss {record.losses[0]:.2f} → {record.losses[-1]:.2f}. Try "
+                  f"it:\ncourse search \"…\" --corpus {corpus} --encoder {output}", soft_wrap=True)
+
+
 def _profile(name):
     from course_lib.notebook.profile import current_profile
 

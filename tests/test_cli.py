@@ -1,10 +1,15 @@
 """The command line: answers that help, exit codes that scripts can trust."""
 
 import pytest
+from sentence_transformers import SentenceTransformer
 from typer.testing import CliRunner
 
-from course_lib import experiments
+from course_lib import adaptation_runs, experiments
+from course_lib import domain_adaptation as adaptation
 from course_lib.cli import app
+from course_lib.encoder import SentenceEncoder
+from course_lib.notebook.profile import PROFILES
+from course_lib.objectives import Cropping
 
 
 @pytest.fixture
@@ -45,10 +50,51 @@ def test_a_hybrid_search_merges_words_and_meaning_and_says_what_is_shared(run, t
     assert "The cat sat" in first and "shares cat" in first and "shares no word" in result.output
 
 
+@pytest.mark.skipif(not experiments.reference_folder(), reason="all-MiniLM-L6-v2's weights are not on this machine")
+def test_adapt_keeps_an_encoder_that_search_and_the_library_load(run, docs, tmp_path):
+    passages = list(adaptation.target_passages(docs).values())[:40]
+    notes, folder = tmp_path / "notes.txt", tmp_path / "adapted"
+    notes.write_text("\n\n".join(passages), encoding="utf-8")
+    result = run("adapt", str(notes), str(folder), "--steps", "2")
+    assert result.exit_code == 0, result.output
+    assert f"{len(set(passages))} texts" in result.output and f"--encoder {folder}" in result.output
+    adapted = SentenceEncoder.from_pretrained(folder)
+    ours, before = (e.encode(passages[:3]) for e in (adapted, SentenceEncoder.from_pretrained(experiments.reference_folder())))
+    assert abs(ours - before).max() > 1e-4 and adapted.max_length == 256  # it learned from cut texts, and still reads whole ones
+    assert abs(SentenceTransformer(str(folder), device="cpu").encode(passages[:3]) - ours).max() < 1e-5 + 1e-5 * abs(ours).max()
+    found = run("search", passages[0], "--corpus", str(notes), "--encoder", str(folder), "-k", "1")
+    assert found.exit_code == 0 and "1. text 1 " in found.output
+    again = run("adapt", str(notes), str(folder))
+    assert again.exit_code == 2 and "holds a model already" in " ".join(again.output.split())
+
+
+def test_a_stopped_adapt_goes_on_from_its_checkpoint(docs, tmp_path, monkeypatch):
+    texts, profile, base = list(adaptation.target_passages(docs).values())[:40], PROFILES["smoke"], PROFILES["cpu"].base_encoder
+    whole = adaptation_runs.adapt(texts, tmp_path / "whole", profile, base, steps=3, progress=False)
+    real = Cropping.forward
+
+    def stopping(self, batch):
+        calls.append(batch)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, batch)
+
+    calls = []
+    monkeypatch.setattr(Cropping, "forward", stopping)
+    stopped = adaptation_runs.adapt(texts, tmp_path / "stopped", profile, base, steps=3, progress=False)
+    assert stopped.outcome == "interrupted" and len(stopped.losses) == 2
+    resumed = adaptation_runs.adapt(texts, tmp_path / "stopped", profile, base, steps=3, progress=False)
+    assert resumed.outcome == "finished" and resumed.losses == whole.losses and len(calls) == 4
+    with pytest.raises(FileExistsError, match="name a new folder"):
+        adaptation_runs.adapt(texts, tmp_path / "stopped", profile, base)
+
+
 @pytest.mark.parametrize("arguments, message", [
     (("search", " "), "the query is empty"),
     (("search", "x", "--encoder", "no/such-model"), "no folder"),
     (("search", "x", "--corpus", "absent.txt"), "absent.txt"),
+    (("adapt", "absent.txt", "out"), "absent.txt"),
+    (("adapt", "README.md", "out", "--start", "no/such-model"), "no folder"),
     (("compare", "--profile", "fast"), "COURSE_PROFILE takes"),
     (("compare", "word2vec"), "there is no method 'word2vec'"),
     (("compare", "--sentences", "3"), "a batch alone takes more"),

@@ -130,7 +130,7 @@ def judge_pairs(cross_encoder, pairs, passages, chunk=256, folder=None, progress
     return in_chunks("judging pairs", texts, work, fingerprint(cross_encoder), chunk, folder, progress)
 
 
-def pseudo_labels(cross_encoder, pairs, negatives, passages, chunk=64, folder=None, progress=True):
+def pseudo_labels(cross_encoder, pairs, negatives, passages, chunk=256, folder=None, progress=True):
     """GPL's training data: (query, positive, negative, margin) texts for MarginMSE, one for each negative of each pair.
 
     negatives: for each pair a list of passage ids. The margin is the cross-encoder's raw logit for the positive minus that

@@ -24,6 +24,7 @@ from course_lib.training import TrainingConfig, TrainingRecord, train
 
 LAYERS = {"query-generator": 3, "cross-encoder": 4}  # what fits into 30 MB, in half precision, with 15,000 word pieces
 LENGTH = {"query-generator": 64, "cross-encoder": 96}  # tokens: of a passage; of a query and a passage together
+DRAWS = 6  # for the generator, of which sentence is missing from a passage
 HARD, RANDOM = 1, 2  # negatives a query: those that BM25 finds alone teach too little at first, they are too hard
 
 
@@ -35,7 +36,7 @@ def lower_layers(layers, max_length):
     return encoder
 
 
-def train_generator(docs, steps=380, practice_steps=500, batch_size=32, learning_rate=8e-4, pointer=True, output=None, seed=0,
+def train_generator(docs, steps=300, practice_steps=2500, batch_size=64, learning_rate=8e-4, pointer=True, output=None, seed=0,
                     progress=True):
     """Train a query generator on the source's (description, summary) pairs, after practice without labels.
 
@@ -49,7 +50,11 @@ def train_generator(docs, steps=380, practice_steps=500, batch_size=32, learning
     generator = QueryGenerator(lower_layers(LAYERS["query-generator"], LENGTH["query-generator"]), pointer=pointer)
     pairs, passages = adaptation.source_pairs(docs)
     unseen = [(passage, query) for query, passage in held_out_pairs(docs)][:320]
-    parts = {"practice": (practice_steps, lambda: missing_sentences(docs, seed)),
+
+    def practice():
+        return list(dict.fromkeys(pair for draw in range(DRAWS) for pair in missing_sentences(docs, seed + draw)))
+
+    parts = {"practice": (practice_steps, practice),
              "queries": (steps, lambda: [(passages[i], q) for q, i in pairs])}
     config = TrainingConfig(batch_size=batch_size, learning_rate=learning_rate, schedule="cosine", seed=seed)
     return generator, train_parts(generator, parts, config, output, progress,
@@ -177,7 +182,7 @@ def main():
         model.save(options.output / name, dtype=torch.float16)
         log = {part: {"config": record.config, "precision": record.precision, "seconds": round(record.seconds),
                       "texts": record.texts, "evaluations": record.evaluations,
-                      "loss": [round(x, 4) for x in record.losses[::5]]} for part, record in records.items()}
+                      "loss": [round(x, 4) for x in record.losses[::10]]} for part, record in records.items()}
         write_atomically(options.output / name / "training-log.json", json.dumps(log, indent=1) + "\n")
 
 

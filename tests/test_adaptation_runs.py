@@ -132,8 +132,10 @@ def test_shipped_records_are_those_of_todays_recipes():
     cpu = PROFILES["cpu"]
     for row, seeds in (("bm25", [0]), (("source",), [0, 1, 2]), (("source", "gpl"), [0, 1, 2]), (("tsdae",), [0]),
                        (("simcse", "source"), [0, 1, 2]), (("source", "target"), [0]), (("cropping_long", "source"), [0, 1, 2]),
-                       (("hybrid", "cropping_long", "source", "gpl"), [0, 1, 2]), (("tsdae", "source", "gpl"), [0]),
-                       ("minilm_hybrid", [0]), (("minilm", "cropping_gentle"), [0, 1, 2]), (("minilm", "gpl"), [0]),
+                       (("source", "genq"), [0, 1, 2]), (("cropping_long", "source", "genq"), [0, 1, 2]),
+                       (("hybrid", "cropping_long", "source", "genq"), [0, 1, 2]), (("cropping_long", "source", "gpl"), [0]),
+                       (("simcse", "source", "gpl"), [0, 1, 2]), (("tsdae", "source", "gpl"), [0]), ("minilm_hybrid", [0]),
+                       (("minilm", "cropping_gentle"), [0, 1, 2]), (("minilm", "genq"), [0]), (("minilm", "gpl"), [0]),
                        (("minilm", "tsdae"), [0]), (("hybrid", "minilm", "cropping_gentle"), [0, 1, 2])):
         found = runs.recorded(row, cpu)
         assert [r.seed for r in found] == seeds and {r.title for r in found} == {runs.title(row)}

@@ -29,13 +29,15 @@ SAMPLING = {"top_p": 0.9, "temperature": 0.6}  # of queries; GPL's 0.95 and 1.0 
 STAGES = {  # what a stage is called in tables
     "mlm": "MLM", "tsdae": "TSDAE", "simcse": "SimCSE", "ct": "CT", "ct_in_batch": "CT in-batch",  # on the target's text
     "cropping": "cropping", "cropping_long": "long cropping", "cropping_gentle": "gentle cropping",
-    "source": "source labels", "genq": "GenQ", "gpl": "GPL",
+    "source": "source labels", "genq": "GenQ", "gpl": "GPL", "genq_long": "long GenQ", "gpl_long": "long GPL",
     "target": "target labels",  # what a domain without labels does not have: how far queries and judge could lead
 }
 LABELLED = {  # stages that train on summaries and descriptions, and of which libraries
     "source": adaptation.SOURCE, "target": adaptation.TARGET,
 }
 CROPPED = ("cropping", "cropping_long", "cropping_gentle")
+ASKED, JUDGED = ("genq", "genq_long"), ("gpl", "gpl_long")  # stages that train on generated queries, and on their margins
+LONG = 4  # times as many passages are asked about for genq_long and gpl_long
 STARTS = {"minilm": "all-MiniLM-L6-v2"}  # what the first stage may begin with instead of the base encoder
 SEARCHES = {  # rows that train nothing
     "bm25": "BM25", "bm25_reranked": "BM25 + cross-encoder", "base": "Base encoder",
@@ -121,10 +123,12 @@ def stage_examples(stage, profile, progress=True):
     if stage in LABELLED:
         pairs, passages = adaptation.source_pairs(docs, LABELLED[stage])
         return [(query, passages[i]) for query, i in pairs]
-    if stage == "genq":
+    if stage in (*ASKED, *JUDGED) and stage.endswith("_long") and profile.target_passages:
+        profile = replace(profile, target_passages=LONG * profile.target_passages)
+    if stage in ASKED:
         passages = adaptation.target_passages(docs)
         return [(query, passages[i]) for query, i in generated_pairs(profile, progress)]
-    if stage == "gpl":
+    if stage in JUDGED:
         return pseudo_labels(profile, progress).margins
     if stage in ("mlm", *CROPPED):
         return list(adaptation.target_passages(docs).values())
@@ -134,8 +138,8 @@ def stage_examples(stage, profile, progress=True):
 def stage_objective(stage, encoder, profile, seed=0):
     """The objective of a stage around an encoder."""
     recipe = profile.recipes[stage]
-    ranking = dict.fromkeys((*LABELLED, "genq"), MultipleNegativesRanking)
-    kinds = OBJECTIVES | ranking | dict.fromkeys(CROPPED, Cropping) | {"gpl": MarginMSE}
+    ranking = dict.fromkeys((*LABELLED, *ASKED), MultipleNegativesRanking)
+    kinds = OBJECTIVES | ranking | dict.fromkeys(CROPPED, Cropping) | dict.fromkeys(JUDGED, MarginMSE)
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # weights that no checkpoint carries start random
         return kinds[stage](encoder, **recipe.options)
@@ -196,7 +200,8 @@ def is_trained(stages, profile, seed=0):
 def similarity_of(stages, profile):
     """How to search with what the stages lead to: by dot product where MarginMSE came last and left the lengths of vectors
     free, else by cosine."""
-    return "dot" if "gpl" in stages[-1:] and profile.recipes["gpl"].options.get("length") is None else "cosine"
+    last = stages[-1] if stages else None
+    return "dot" if last in JUDGED and profile.recipes[last].options.get("length") is None else "cosine"
 
 
 def adapt(texts, folder, profile, start=None, steps=None, progress=True):
@@ -303,12 +308,15 @@ def _blank(row, profile, seed, split="test"):
                      "stages": [[s, asdict(profile.recipes[s])] for s in stages if s in STAGES]}
     start = ANCESTOR_SHA256[:16] if _starts_finished(stages) else weights_fingerprint(profile.base_encoder)
     data = {"texts": load_docs().fingerprint, "base_encoder": start}
-    if {"genq", "gpl"} & set(stages):
+    judged = bool(set(JUDGED) & set(stages))
+    if judged or set(ASKED) & set(stages):
         configuration |= {"target_passages": profile.target_passages, "sampling": SAMPLING}
         data["query_generator"] = weights_fingerprint(str(GENERATOR))
-    if "gpl" in stages:
+    if {"genq_long", "gpl_long"} & set(stages):
+        configuration["long"] = LONG
+    if judged:
         configuration["negatives"] = "mined and at random, in turn"
-    if "gpl" in stages or row == "bm25_reranked":
+    if judged or row == "bm25_reranked":
         data["cross_encoder"] = weights_fingerprint(str(JUDGE))
     if row == "bm25_reranked":
         configuration["depth"] = DEPTH

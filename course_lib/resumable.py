@@ -52,8 +52,9 @@ def _read(path, count):
     return results if len(results) == count else None
 
 
-# what a search computes from its texts and its encoder: the last bits of embeddings differ with the number of threads
-_RECOMPUTED = frozenset({"rows", "row_of", "batch_size"})
+# what a search computes from its texts and its encoder: the last bits of embeddings differ with the number of threads, and
+# BM25's index numbers the words in the order of a set, which is another one in every process
+_RECOMPUTED = frozenset({"rows", "row_of", "batch_size", "index"})
 
 
 def fingerprint(thing):

@@ -91,6 +91,9 @@ def test_how_to_search_with_what_marginmse_trained():
     assert runs.similarity_of(("source", "gpl"), free) == "dot" and runs.similarity_of(("gpl", "source"), free) == "cosine"
     assert runs.similarity_of(("source", "gpl"), TINY) == "cosine"  # vectors of one length: dot products order as cosines do
     assert runs.similarity_of(("source",), free) == runs.similarity_of((), free) == "cosine"
+    no_length = TINY.recipes | {"gpl_long": dataclasses.replace(TINY.recipes["gpl_long"], options={})}
+    assert runs.similarity_of(("source", "gpl_long"), dataclasses.replace(TINY, recipes=no_length)) == "dot"
+    assert runs.similarity_of(("source", "gpl_long"), TINY) == "cosine"
 
 
 def test_stages_read_what_their_domain_gives(gpl, docs):
@@ -110,6 +113,19 @@ def test_stages_read_what_their_domain_gives(gpl, docs):
         assert runs.stage_examples(stage, TINY) == [(summary, named[name]) for summary, name in pairs]
         assert all(set(named[name].split()) <= bodies[name] for _, name in pairs)
     assert len(runs.passages_to_ask_about(TINY)) == TINY.target_passages
+
+
+@pytest.mark.parametrize("stage", ["genq", "gpl"])
+def test_a_long_stage_asks_about_more_passages(stage, gpl):
+    examples = {name: runs.stage_examples(name, TINY) for name in (stage, f"{stage}_long")}
+    short, long = ({positive for _, positive, *_ in of} for of in examples.values())
+    assert len(short) <= TINY.target_passages < len(long) <= runs.LONG * TINY.target_passages
+    encoder = runs.load_encoder(("source",), TINY)
+    objective, prepared = runs.prepare_stage(f"{stage}_long", encoder, examples[f"{stage}_long"], TINY)
+    assert type(objective) is type(runs.stage_objective(stage, encoder, TINY)) and len(prepared) >= len(long)
+    folders = {experiments.run_folder(runs._blank(("source", name), profile, 0))
+               for name in (stage, f"{stage}_long") for profile in (TINY, dataclasses.replace(TINY, target_passages=7))}
+    assert len(folders) == 4
 
 
 def test_other_settings_are_another_run(gpl, monkeypatch):

@@ -27,6 +27,7 @@ class BM25Search:
         words = [tokenize(text) for text in self.texts]
         if not any(words):
             raise ValueError(f"none of the {len(words)} `texts` holds a word other than stop words for BM25 to compare")
+        self.k1, self.b = k1, b
         self.index = bm25s.BM25(k1=k1, b=b, method="lucene")
         self.index.index(words, show_progress=False)
 

@@ -8,6 +8,7 @@ from course_lib import adaptation_runs as runs
 from course_lib import domain_adaptation as adaptation
 from course_lib import experiments, source_models
 from course_lib.notebook.profile import PROFILES
+from course_lib.search import BM25Search
 
 RECIPES = {name: dataclasses.replace(r, steps=2, batch_size=8) for name, r in PROFILES["smoke"].recipes.items()}
 TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=5, target_passages=6)
@@ -91,9 +92,7 @@ def test_how_to_search_with_what_marginmse_trained():
     assert runs.similarity_of(("source", "gpl"), free) == "dot" and runs.similarity_of(("gpl", "source"), free) == "cosine"
     assert runs.similarity_of(("source", "gpl"), TINY) == "cosine"  # vectors of one length: dot products order as cosines do
     assert runs.similarity_of(("source",), free) == runs.similarity_of((), free) == "cosine"
-    no_length = TINY.recipes | {"gpl_long": dataclasses.replace(TINY.recipes["gpl_long"], options={})}
-    assert runs.similarity_of(("source", "gpl_long"), dataclasses.replace(TINY, recipes=no_length)) == "dot"
-    assert runs.similarity_of(("source", "gpl_long"), TINY) == "cosine"
+    assert runs.similarity_of(("source", "gpl_bm25"), free) == "cosine"  # its own recipe says so
 
 
 def test_stages_read_what_their_domain_gives(gpl, docs):
@@ -115,17 +114,19 @@ def test_stages_read_what_their_domain_gives(gpl, docs):
     assert len(runs.passages_to_ask_about(TINY)) == TINY.target_passages
 
 
-@pytest.mark.parametrize("stage", ["genq", "gpl"])
-def test_a_long_stage_asks_about_more_passages(stage, gpl):
-    examples = {name: runs.stage_examples(name, TINY) for name in (stage, f"{stage}_long")}
-    short, long = ({positive for _, positive, *_ in of} for of in examples.values())
-    assert len(short) <= TINY.target_passages < len(long) <= runs.LONG * TINY.target_passages
-    encoder = runs.load_encoder(("source",), TINY)
-    objective, prepared = runs.prepare_stage(f"{stage}_long", encoder, examples[f"{stage}_long"], TINY)
-    assert type(objective) is type(runs.stage_objective(stage, encoder, TINY)) and len(prepared) >= len(long)
-    folders = {experiments.run_folder(runs._blank(("source", name), profile, 0))
-               for name in (stage, f"{stage}_long") for profile in (TINY, dataclasses.replace(TINY, target_passages=7))}
-    assert len(folders) == 4
+def test_gpl_with_bm25_learns_the_mean_of_two_margins_for_the_same_triples(gpl):
+    plain, helped = (runs.stage_examples(stage, TINY) for stage in ("gpl", "gpl_bm25"))
+    assert [t[:3] for t in helped] == [t[:3] for t in plain]
+    search = BM25Search(runs.pseudo_labels(TINY, progress=False).passages)
+    hits = {query: {h.text: h.score for h in search.search(query, len(search))} for query, *_ in plain}
+    for (query, positive, negative, judged), (*_, margin) in zip(plain, helped):
+        by_words = hits[query].get(positive, 0) - hits[query].get(negative, 0)  # what shares no word is no hit
+        assert margin == pytest.approx((judged + by_words) / 2, abs=1e-4)
+    long = {positive for _, positive, *_ in runs.stage_examples("gpl_bm25_long", TINY)}
+    assert len({positive for _, positive, *_ in plain}) <= TINY.target_passages < len(long) <= runs.LONG * TINY.target_passages
+    record = runs.run(("source", "gpl_bm25"), TINY, progress=False)
+    assert record.title == "source labels → GPL with BM25" and record.training["objective"]["name"] == "MarginMSE"
+    assert {"cross_encoder", "query_generator"} <= set(record.data)
 
 
 def test_other_settings_are_another_run(gpl, monkeypatch):

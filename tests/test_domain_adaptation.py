@@ -199,6 +199,14 @@ def test_margins(whole, judge, corpus):
     assert [(q, p) for q, p, *_ in labels[::2]] == [(q, corpus[i]) for q, i in pairs]
 
 
+def test_margins_with_bm25_name_what_was_not_searched(corpus):
+    some = list(corpus.values())
+    with pytest.raises(ValueError, match="`search` does not search in 'Another text"):
+        adaptation.with_bm25([("sort", some[0], "Another text.", 1.0)], BM25Search(corpus))
+    (*texts, margin), = adaptation.with_bm25([("xyzzy", some[0], some[1], 3.0)], BM25Search(corpus))
+    assert texts == ["xyzzy", some[0], some[1]] and margin == 1.5  # a word that no passage has says nothing
+
+
 def test_what_comes_out_can_be_trained_on(whole, encoder, corpus):
     pairs, _, labels = whole
     margin_mse, ranking = MarginMSE(encoder), MultipleNegativesRanking(encoder)

@@ -29,16 +29,17 @@ SAMPLING = {"top_p": 0.9, "temperature": 0.6}  # of queries; GPL's 0.95 and 1.0 
 STAGES = {  # what a stage is called in tables
     "mlm": "MLM", "tsdae": "TSDAE", "simcse": "SimCSE", "ct": "CT", "ct_in_batch": "CT in-batch",  # on the target's text
     "cropping": "cropping", "cropping_long": "long cropping", "cropping_gentle": "gentle cropping",
-    "source": "source labels", "genq": "GenQ", "gpl": "GPL", "gpl_bm25": "GPL with BM25",
-    "gpl_bm25_long": "long GPL with BM25",
+    "source": "source labels", "genq": "GenQ", "genq_long": "long GenQ", "gpl": "GPL",
+    "gpl_bm25": "GPL with BM25", "gpl_bm25_long": "long GPL with BM25",
     "target": "target labels",  # what a domain without labels does not have: how far queries and judge could lead
 }
 LABELLED = {  # stages that train on summaries and descriptions, and of which libraries
     "source": adaptation.SOURCE, "target": adaptation.TARGET,
 }
 CROPPED = ("cropping", "cropping_long", "cropping_gentle")
-JUDGED = ("gpl", "gpl_bm25", "gpl_bm25_long")  # stages that learn margins: the judge's, or the mean of its and BM25's
-LONG = 4  # times as many passages are asked about for "gpl_bm25_long"
+ASKED = ("genq", "genq_long")  # stages that train on generated queries and their passages
+JUDGED = ("gpl", "gpl_bm25", "gpl_bm25_long")  # and on margins: the judge's, or the mean of its and BM25's
+LONG = 4  # times as many passages are asked about for the two that are "long"
 STARTS = {"minilm": "all-MiniLM-L6-v2"}  # what the first stage may begin with instead of the base encoder
 SEARCHES = {  # rows that train nothing
     "bm25": "BM25", "bm25_reranked": "BM25 + cross-encoder", "base": "Base encoder",
@@ -124,12 +125,12 @@ def stage_examples(stage, profile, progress=True):
     if stage in LABELLED:
         pairs, passages = adaptation.source_pairs(docs, LABELLED[stage])
         return [(query, passages[i]) for query, i in pairs]
-    if stage == "genq":
+    if stage in (*ASKED, *JUDGED) and stage.endswith("_long") and profile.target_passages:
+        profile = replace(profile, target_passages=LONG * profile.target_passages)
+    if stage in ASKED:
         passages = adaptation.target_passages(docs)
         return [(query, passages[i]) for query, i in generated_pairs(profile, progress)]
     if stage in JUDGED:
-        if stage == "gpl_bm25_long" and profile.target_passages:
-            profile = replace(profile, target_passages=LONG * profile.target_passages)
         labels = pseudo_labels(profile, progress)
         return labels.margins if stage == "gpl" else adaptation.with_bm25(labels.margins, BM25Search(labels.passages))
     if stage in ("mlm", *CROPPED):
@@ -140,7 +141,7 @@ def stage_examples(stage, profile, progress=True):
 def stage_objective(stage, encoder, profile, seed=0):
     """The objective of a stage around an encoder."""
     recipe = profile.recipes[stage]
-    ranking = dict.fromkeys((*LABELLED, "genq"), MultipleNegativesRanking)
+    ranking = dict.fromkeys((*LABELLED, *ASKED), MultipleNegativesRanking)
     kinds = OBJECTIVES | ranking | dict.fromkeys(CROPPED, Cropping) | dict.fromkeys(JUDGED, MarginMSE)
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # weights that no checkpoint carries start random
@@ -311,14 +312,14 @@ def _blank(row, profile, seed, split="test"):
     start = ANCESTOR_SHA256[:16] if _starts_finished(stages) else weights_fingerprint(profile.base_encoder)
     data = {"texts": load_docs().fingerprint, "base_encoder": start}
     judged = not {*JUDGED}.isdisjoint(stages)
-    if judged or "genq" in stages:
+    if judged or not {*ASKED}.isdisjoint(stages):
         configuration |= {"target_passages": profile.target_passages, "sampling": SAMPLING}
         data["query_generator"] = weights_fingerprint(str(GENERATOR))
     if judged:
         configuration["negatives"] = "mined and at random, in turn"
     if {"gpl_bm25", "gpl_bm25_long"} & set(stages):
         configuration["margins"] = "mean of the cross-encoder's and BM25's"
-    if "gpl_bm25_long" in stages:
+    if {"genq_long", "gpl_bm25_long"} & set(stages):
         configuration["long"] = LONG
     if judged or row == "bm25_reranked":
         data["cross_encoder"] = weights_fingerprint(str(JUDGE))

@@ -154,7 +154,7 @@ def with_bm25(triples, search):
 
     triples: what `pseudo_labels` returns. search: a BM25Search in the passages; BM25's margin is the score of the positive
     minus that of the negative. A cross-encoder that learned from a few thousand pairs is weak where BM25 is strong, on
-    words that it has never seen. (Askari et al., 2023, tell a cross-encoder the score of BM25, for the same reason.)
+    words that it has never seen; for one that learned from MS MARCO the sum did not help reliably (Askari et al., 2023).
     Raises ValueError for a passage in which `search` does not search.
     """
     place = {text: n for n, text in enumerate(search.texts)}

@@ -122,8 +122,9 @@ def test_gpl_with_bm25_learns_the_mean_of_two_margins_for_the_same_triples(gpl):
     for (query, positive, negative, judged), (*_, margin) in zip(plain, helped):
         by_words = hits[query].get(positive, 0) - hits[query].get(negative, 0)  # what shares no word is no hit
         assert margin == pytest.approx((judged + by_words) / 2, abs=1e-4)
-    long = {positive for _, positive, *_ in runs.stage_examples("gpl_bm25_long", TINY)}
-    assert len({positive for _, positive, *_ in plain}) <= TINY.target_passages < len(long) <= runs.LONG * TINY.target_passages
+    for stage in ("gpl_bm25_long", "genq_long"):
+        asked_about = {positive for _, positive, *_ in runs.stage_examples(stage, TINY)}
+        assert TINY.target_passages < len(asked_about) <= runs.LONG * TINY.target_passages
     record = runs.run(("source", "gpl_bm25"), TINY, progress=False)
     assert record.title == "source labels → GPL with BM25" and record.training["objective"]["name"] == "MarginMSE"
     assert {"cross_encoder", "query_generator"} <= set(record.data)
@@ -149,7 +150,10 @@ def test_shipped_records_are_those_of_todays_recipes():
     cpu = PROFILES["cpu"]
     for row, seeds in (("bm25", [0]), (("source",), [0, 1, 2]), (("source", "gpl"), [0, 1, 2]), (("tsdae",), [0]),
                        (("simcse", "source"), [0, 1, 2]), (("source", "target"), [0]), (("cropping_long", "source"), [0, 1, 2]),
-                       (("source", "genq"), [0, 1, 2]), (("cropping_long", "source", "genq"), [0, 1, 2]),
+                       (("source", "genq"), [0, 1, 2]), (("source", "genq_long"), [0, 1, 2]),
+                       (("source", "gpl_bm25"), [0, 1, 2]), (("hybrid", "source", "gpl_bm25"), [0, 1, 2]),
+                       (("source", "gpl_bm25_long"), [0, 1, 2]), (("hybrid", "source", "gpl_bm25_long"), [0, 1, 2]),
+                       (("cropping_long", "source", "genq"), [0, 1, 2]),
                        (("hybrid", "cropping_long", "source", "genq"), [0, 1, 2]), (("cropping_long", "source", "gpl"), [0]),
                        (("simcse", "source", "gpl"), [0, 1, 2]), (("tsdae", "source", "gpl"), [0]), ("minilm_hybrid", [0]),
                        (("minilm", "cropping_gentle"), [0, 1, 2]), (("minilm", "genq"), [0]), (("minilm", "gpl"), [0]),

@@ -90,7 +90,8 @@ _FULL = {
 }
 for _recipes in (_CPU, _GPU, _FULL):
     _recipes |= {"simcse_cls": replace(_recipes["simcse"], pooling="cls"), "target": _recipes["genq"],
-                 "gpl_bm25": _recipes["gpl"], "gpl_bm25_long": replace(_recipes["gpl"], steps=4 * _recipes["gpl"].steps),
+                 "genq_long": replace(_recipes["genq"], steps=4 * _recipes["genq"].steps), "gpl_bm25": _recipes["gpl"],
+                 "gpl_bm25_long": replace(_recipes["gpl"], steps=4 * _recipes["gpl"].steps),
                  "cropping_long": replace(_recipes["cropping"], steps=5 * _recipes["cropping"].steps),
                  "cropping_gentle": replace(_recipes["cropping"], learning_rate=5e-5)}  # for a start that is finished already
 _SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}

@@ -39,7 +39,8 @@ LABELLED = {  # stages that train on summaries and descriptions, and of which li
 CROPPED = ("cropping", "cropping_long", "cropping_gentle")
 ASKED = ("genq", "genq_long")  # stages that train on generated queries and their passages
 JUDGED = ("gpl", "gpl_bm25", "gpl_bm25_long")  # and on margins: the judge's, or the mean of its and BM25's
-LONG = 4  # times as many passages are asked about for the two that are "long"
+ON_MORE = ("genq_long", "gpl_bm25_long")  # those of them that ask about LONG times as many passages
+LONG = 4
 STARTS = {"minilm": "all-MiniLM-L6-v2"}  # what the first stage may begin with instead of the base encoder
 SEARCHES = {  # rows that train nothing
     "bm25": "BM25", "bm25_reranked": "BM25 + cross-encoder", "base": "Base encoder",
@@ -125,7 +126,7 @@ def stage_examples(stage, profile, progress=True):
     if stage in LABELLED:
         pairs, passages = adaptation.source_pairs(docs, LABELLED[stage])
         return [(query, passages[i]) for query, i in pairs]
-    if stage in (*ASKED, *JUDGED) and stage.endswith("_long") and profile.target_passages:
+    if stage in ON_MORE and profile.target_passages:
         profile = replace(profile, target_passages=LONG * profile.target_passages)
     if stage in ASKED:
         passages = adaptation.target_passages(docs)
@@ -311,15 +312,15 @@ def _blank(row, profile, seed, split="test"):
                      "stages": [[s, asdict(profile.recipes[s])] for s in stages if s in STAGES]}
     start = ANCESTOR_SHA256[:16] if _starts_finished(stages) else weights_fingerprint(profile.base_encoder)
     data = {"texts": load_docs().fingerprint, "base_encoder": start}
-    judged = not {*JUDGED}.isdisjoint(stages)
-    if judged or not {*ASKED}.isdisjoint(stages):
+    judged = any(s in JUDGED for s in stages)
+    if judged or any(s in ASKED for s in stages):
         configuration |= {"target_passages": profile.target_passages, "sampling": SAMPLING}
         data["query_generator"] = weights_fingerprint(str(GENERATOR))
     if judged:
         configuration["negatives"] = "mined and at random, in turn"
-    if {"gpl_bm25", "gpl_bm25_long"} & set(stages):
+    if any(s in JUDGED and s != "gpl" for s in stages):
         configuration["margins"] = "mean of the cross-encoder's and BM25's"
-    if {"genq_long", "gpl_bm25_long"} & set(stages):
+    if any(s in ON_MORE for s in stages):
         configuration["long"] = LONG
     if judged or row == "bm25_reranked":
         data["cross_encoder"] = weights_fingerprint(str(JUDGE))

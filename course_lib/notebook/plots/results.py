@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from course_lib.notebook.plots.picture import (
-    COLOURS, LINES, headline, ink, legend_beside, mapping, measure, numbers, panel_grid, plain, short, show, style,
+    COLOURS, LINES, MARKERS, headline, ink, legend_beside, mapping, measure, numbers, panel_grid, plain, short, show, style,
     words,
 )
 
@@ -39,6 +39,29 @@ def comparison_bars(records, tasks=None, title="Results on held-out texts"):
 def comparison_picture(records):
     """The figure of `comparison_bars` as PNG bytes, for a file."""
     return comparison_bars(records).data
+
+
+def gains(tasks, baseline, title="Gains", xlabel="nDCG@10, gain"):
+    """Differences from one baseline as points with 95 % intervals: a panel a task, the baseline a line at 0.
+
+    tasks: {heading: {series: {row: Difference}}}, at most 7 series, told apart by colour and marker; a row that is None
+    everywhere, or in no series, is named as not recorded. baseline: what was subtracted, in words.
+    """
+    series, rows = _series_and_rows(tasks)
+    with style():
+        figure = Figure(figsize=(2.5 + 3 * len(tasks), 1.6 + 0.42 * len(rows)))
+        grid = np.ravel(figure.subplots(1, len(tasks), sharey=True))
+        for axes, (heading, of) in zip(grid, tasks.items()):
+            _gain_panel(axes, of, series, rows)
+            axes.set(title=words(heading, 22), xlabel=words(xlabel, 22))
+        grid[0].axvline(0, color="black", label=words(baseline, 40))
+        grid[0].set_yticks(range(len(rows)), [words(row, 24, 2) for row in rows])
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(series) + 1))
+        headline(figure, title)
+    told = [f"{plain(heading)}: " + ", ".join(f"{plain(row)}{f' ({plain(name)})' if len(series) > 1 else ''} {d.difference:+.3f}"
+                                              for name in series for row, d in of.get(name, {}).items() if d)
+            for heading, of in tasks.items()]
+    return show(figure, f"Points, {plain(title)}, with 95 % intervals; 0 is {plain(baseline)}. " + "; ".join(told) + ".")
 
 
 def bootstrap_distribution(differences, observed, low, high, title="Is the difference real?", xlabel="Difference"):
@@ -96,6 +119,35 @@ def memory_bars(methods, title="Memory of one training step"):
 
 
 # --------------------------------------------------------------------------- parts of the figures
+
+
+def _series_and_rows(tasks):
+    """The names of the series and of the rows, in the order in which they come first."""
+    for heading, of in mapping(tasks, "tasks").items():
+        for name, row in mapping(of, f"tasks[{heading!r}]").items():
+            mapping(row, f"tasks[{heading!r}][{name!r}]")
+            for d in filter(None, row.values()):
+                numbers(tuple(d)[:3], f"tasks[{heading!r}][{name!r}]")
+    series = dict.fromkeys(name for of in tasks.values() for name in of)
+    return list(mapping(series, "series", most=len(COLOURS))), list(dict.fromkeys(
+        row for of in tasks.values() for rows in of.values() for row in rows))
+
+
+def _gain_panel(axes, of, series, rows):
+    axes.axvline(0, color="black")
+    for n, name in enumerate(series):
+        up = 0.26 * (n - (len(series) - 1) / 2)
+        for row, d in of.get(name, {}).items():
+            if d:
+                y = rows.index(row) + up
+                axes.plot((d.low, d.high), (y, y), color=COLOURS[n])
+                axes.plot(d.difference, y, MARKERS[n], color=COLOURS[n], markersize=8)
+        axes.plot([], [], MARKERS[n] + "-", color=COLOURS[n], label=words(name, 24, 2))
+    for y, row in enumerate(rows):
+        if not any(of.get(name, {}).get(row) for name in series):
+            axes.text(0.5, y, "not recorded", ha="center", va="center", transform=axes.get_yaxis_transform())
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=4)
 
 
 def _parts(parts, method):

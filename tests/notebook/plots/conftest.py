@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from course_lib.evaluation.comparison import RunRecord
+from course_lib.evaluation.significance import Difference
 from course_lib.notebook import plots
 from course_lib.training import TrainingRecord
 
@@ -70,6 +71,9 @@ DRAWS = {"Deleted": [None if i % 3 else w for i, w in enumerate(WORDS)],
 PREDICTED = {NASTY: [i in (4, 7, 9, 12) for i in range(len(WORDS))]}
 MEMORY = {"CT": {"weights": 132, "gradients": 132, "optimiser": 264, NASTY: 410, "logits": 0},
           "TSDAE, with the logits of all words": {"weights": 70, "gradients": 70, NASTY: 600, "logits": 1230.4}}
+GAINS = {"Summary → description": {"text first": {"SimCSE": Difference(0.036, 0.021, 0.05, 0.0), NASTY: None},
+                                   NASTY: {"SimCSE": Difference(-0.058, -0.07, -0.04, 0.0)}},
+         "Questions": {"text first": {"SimCSE": None, NASTY: Difference(0.125, -0.01, 0.2, 0.1)}}}
 STAIRS = np.repeat([1e-5, 8e-6, 6e-6], [500, 500, 200])
 TIMES = {"SimCSE": [(118, 0.42, 0.40, 0.44), (1810, 0.48, 0.46, 0.50), (361, 0.47, 0.45, 0.49)],
          NASTY: [(0.8, 0.09), (40_000, 0.25)]}
@@ -118,6 +122,10 @@ FIGURES = {
     "comparison_bars": ([run_records()], {}, ["SimCSE", "all-MiniLM-L6-v2", "BM25", "not measured", "nDCG@10"]),
     "comparison_bars of a task": ([run_records(), ["see_also"]], {}, ["SimCSE", "See also, nDCG@10"]),
     "bootstrap_distribution": ([RESAMPLED, 0.04, 0.02, 0.06], {}, ["0.040", "excludes 0", "0.0%"]),
+    "gains": ([GAINS, "source labels alone"], {}, ["SimCSE (text first) +0.036", f"SimCSE ({NASTY}) -0.058", "+0.125",
+                                                   "0 is source labels alone"]),
+    "gains of one series": ([{"See also": {"SimCSE": {"seed 0": Difference(0.01, -0.02, 0.03, 0.4)}}}, "Base encoder"], {},
+                            ["See also: seed 0 +0.010"]),
     "memory_bars": ([MEMORY], {}, ["CT 938 MB", "TSDAE, with the logits of all words 1,970 MB", "logits 1,230", NASTY]),
     "pipeline": ([[("Sentence", "$5 for a <b>"), ("Transformer", "six layers of attention"),
                    (NASTY, "an_identifier_that_is_too_long_for_a_box"), *[("Cross-encoder", "")] * 4]],

@@ -38,6 +38,16 @@ def test_an_interval_over_zero_is_called_one(examples):
     assert "includes 0" in plots.bootstrap_distribution(examples.RESAMPLED - 0.04, 0.0, -0.02, 0.02).alt
 
 
+def test_gains_stand_at_their_differences_and_a_row_without_one_is_named(drawn, examples):
+    _, figure, texts = drawn["gains"]
+    for axes, of in zip(figure.axes, examples.GAINS.values()):
+        found = [d for rows in of.values() for d in rows.values() if d]
+        points = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
+        spans = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2 and line.get_color() != "black"]
+        assert points == [d.difference for d in found] and spans == [(d.low, d.high) for d in found]
+    assert [t.get_text() for t in texts].count("not recorded") == 2
+
+
 def test_parts_of_memory_stand_one_behind_the_other(drawn, examples):
     picture, figure, _ = drawn["memory_bars"]
     (axes,) = figure.axes
@@ -56,6 +66,9 @@ BAD = {
     "a task nobody measured": (lambda: plots.comparison_bars([{"method": "a", "b": (1, 0, 2)}], ["sts"]),
                                "sts; measured: b"),
     "an interval beside its value": (lambda: plots.bootstrap_distribution([0.1, 0.2], 0.5, 0, 0.2), "observed is 0.5"),
+    "no gains": (lambda: plots.gains({}, "a"), "tasks is {}"),
+    "gains of no row": (lambda: plots.gains({"a": {"b": {}}}, "c"), r"tasks\['a'\]\['b'\] is {}"),
+    "a gain that is not a number": (lambda: plots.gains({"a": {"b": {"c": (np.nan, 0, 1, 0)}}}, "d"), "holds 1 values"),
     "no memory": (lambda: plots.memory_bars({}), "methods is {}"),
     "memory of nothing": (lambda: plots.memory_bars({"a": {"weights": 0}}), r"methods\['a'\] is .* some part"),
     "negative memory": (lambda: plots.memory_bars({"a": {"weights": -1, "b": 3}}), "not negative"),

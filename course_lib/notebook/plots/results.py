@@ -44,8 +44,8 @@ def comparison_picture(records):
 def gains(tasks, baseline, title="Gains", xlabel="nDCG@10, gain"):
     """Differences from one baseline as points with 95 % intervals: a panel a task, the baseline a line at 0.
 
-    tasks: {heading: {series: {row: Difference}}}, at most 7 series, told apart by colour and marker; a row that is None
-    everywhere, or in no series, is named as not recorded. baseline: what was subtracted, in words.
+    tasks: {heading: {series: {row: Difference}}}, at most 7 series, told apart by colour and marker. A row that a task has
+    no Difference for, or None, is marked there as not recorded. baseline: what was subtracted, in words.
     """
     series, rows = _series_and_rows(tasks)
     with style():

@@ -15,6 +15,7 @@ from course_lib.texts import python_docs
 from course_lib.training import Batches, TrainingConfig, choose_precision
 
 HERE = Path(__file__).parent
+BATCH, LENGTH = 64, 64  # those of measure_speed.py, which runs as a script
 SENTENCES = {"train": 1280, "encode": 4000}
 ROUNDS = 3  # the two sides take turns; the best round of each counts, which is the least disturbed one
 
@@ -55,33 +56,32 @@ def test_against_sentence_transformers(inputs, what, precision):
           f"(rounds {', '.join(f'''{r['ours']['sentences_per_second'] / r['peer']['sentences_per_second']:.2f}''' for r in rounds)})")
     print(f"peak memory: {ours['peak_memory'] / 2**30:.2f} GB, sentence-transformers {peer['peak_memory'] / 2**30:.2f} GB: "
           f"ratio {ours['peak_memory'] / peer['peak_memory']:.2f}")
-    rows = SentenceEncoder.from_pretrained(folder, max_length=64, device="cpu").token_ids(json.loads(files[what].read_text("utf-8")))
+    encoder = SentenceEncoder.from_pretrained(folder, max_length=LENGTH, device="cpu")
+    rows = encoder.token_ids(json.loads(files[what].read_text("utf-8")))
     if what == "train":
         grouped, shuffled = padding([len(row) for row in rows])
         print(f"word pieces computed for each real one: {grouped:.2f} in our batches, {shuffled:.2f} in batches at random; "
               f"grouping by length alone gives a ratio of {shuffled / grouped:.2f}")
-    share = ours["sentences_per_second"] * flops_a_sentence(folder, rows, what) / (ours["matrix_gflops"] * 1e9)
+    share = ours["sentences_per_second"] * flops_a_sentence(encoder, rows, what) / (ours["matrix_gflops"] * 1e9)
     print(f"matrix rate measured: {ours['matrix_gflops']:.0f} GFLOP/s; used for the model's matrices: {share:.0%}")
     assert ours["sentences_per_second"] > 0
 
 
-def padding(lengths, size=64):
+def padding(lengths):
     """Word pieces that one pass computes for each real one: in the batches of our loop, and in batches at random."""
-    config = TrainingConfig(epochs=1, batch_size=size)
-    batches = Batches(lengths, config)
+    batches = Batches(lengths, TrainingConfig(epochs=1, batch_size=BATCH))
     ours = [batch for step in range(batches.steps) for batch in batches.of_step(step)]
     order = random.Random(0).sample(range(len(lengths)), len(lengths))
-    theirs = [order[i : i + size] for i in range(0, len(order), size)]
+    theirs = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
     return tuple(sum(len(b) * max(lengths[i] for i in b) for b in some) / sum(lengths[i] for b in some for i in b)
                  for some in (ours, theirs))
 
 
-def flops_a_sentence(folder, rows, what):
+def flops_a_sentence(encoder, rows, what):
     """Floating-point operations that the model's matrices need for an average sentence, padding not counted.
 
     rows: the sentences as lists of word pieces.
     """
-    encoder = SentenceEncoder.from_pretrained(folder, max_length=64, device="cpu")
     weights = sum(p.numel() for n, p in encoder.transformer.encoder.named_parameters() if p.ndim == 2)
     tokens = sum(map(len, rows)) / len(rows)
     forward = 2 * weights * tokens

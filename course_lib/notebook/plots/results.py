@@ -52,9 +52,8 @@ def gains(tasks, baseline, title="Gains", xlabel="nDCG@10, gain"):
         figure = Figure(figsize=(2.5 + 3 * len(tasks), 1.6 + 0.42 * len(rows)))
         grid = np.ravel(figure.subplots(1, len(tasks), sharey=True))
         for axes, (heading, of) in zip(grid, tasks.items()):
-            _gain_panel(axes, of, series, rows)
+            _gain_panel(axes, of, series, rows, words(baseline, 40))
             axes.set(title=words(heading, 22), xlabel=words(xlabel, 22))
-        grid[0].axvline(0, color="black", label=words(baseline, 40))
         grid[0].set_yticks(range(len(rows)), [words(row, 24, 2) for row in rows])
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(series) + 1))
         headline(figure, title)
@@ -133,8 +132,8 @@ def _series_and_rows(tasks):
         row for of in tasks.values() for rows in of.values() for row in rows))
 
 
-def _gain_panel(axes, of, series, rows):
-    axes.axvline(0, color="black")
+def _gain_panel(axes, of, series, rows, baseline):
+    axes.axvline(0, color="black", label=baseline)
     for n, name in enumerate(series):
         up = 0.26 * (n - (len(series) - 1) / 2)
         for row, d in of.get(name, {}).items():

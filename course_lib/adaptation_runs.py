@@ -16,8 +16,19 @@ from course_lib.base_encoder import ANCESTOR_SHA256, ancestor_folder
 from course_lib.encoder import SentenceEncoder
 from course_lib.evaluation import comparison
 from course_lib.evaluation.comparison import RunRecord
-from course_lib.experiments import (OBJECTIVES, SHORTEST_SENTENCE, CachedEncoder, kept, load_docs, recorded_alike,
-                                    reference_folder, run_folder, train_and_keep, training_config, weights_fingerprint)
+from course_lib.experiments import (
+    OBJECTIVES,
+    SHORTEST_SENTENCE,
+    CachedEncoder,
+    kept,
+    load_docs,
+    recorded_alike,
+    reference_folder,
+    run_folder,
+    train_and_keep,
+    training_config,
+    weights_fingerprint,
+)
 from course_lib.objectives import Cropping, CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
 from course_lib.texts.store import DATA
@@ -27,14 +38,25 @@ GENERATOR, JUDGE = DATA / "query-generator", DATA / "cross-encoder"
 DEPTH = 20  # passages that the cross-encoder reads for a query
 SAMPLING = {"top_p": 0.9, "temperature": 0.6}  # of queries; GPL's 0.95 and 1.0 are for a T5; chosen by reading
 STAGES = {  # what a stage is called in tables
-    "mlm": "MLM", "tsdae": "TSDAE", "simcse": "SimCSE", "ct": "CT", "ct_in_batch": "CT in-batch",  # on the target's text
-    "cropping": "cropping", "cropping_long": "long cropping", "cropping_gentle": "gentle cropping",
-    "source": "source labels", "genq": "GenQ", "genq_long": "long GenQ", "gpl": "GPL",
-    "gpl_bm25": "GPL with BM25", "gpl_bm25_long": "long GPL with BM25",
+    "mlm": "MLM",
+    "tsdae": "TSDAE",
+    "simcse": "SimCSE",
+    "ct": "CT",
+    "ct_in_batch": "CT in-batch",  # on the target's text
+    "cropping": "cropping",
+    "cropping_long": "long cropping",
+    "cropping_gentle": "gentle cropping",
+    "source": "source labels",
+    "genq": "GenQ",
+    "genq_long": "long GenQ",
+    "gpl": "GPL",
+    "gpl_bm25": "GPL with BM25",
+    "gpl_bm25_long": "long GPL with BM25",
     "target": "target labels",  # what a domain without labels does not have: how far queries and judge could lead
 }
 LABELLED = {  # stages that train on summaries and descriptions, and of which libraries
-    "source": adaptation.SOURCE, "target": adaptation.TARGET,
+    "source": adaptation.SOURCE,
+    "target": adaptation.TARGET,
 }
 CROPPED = ("cropping", "cropping_long", "cropping_gentle")
 ASKED = ("genq", "genq_long")  # stages that train on generated queries and their passages
@@ -43,10 +65,17 @@ ON_MORE = ("genq_long", "gpl_bm25_long")  # those of them that ask about LONG ti
 LONG = 4
 STARTS = {"minilm": "all-MiniLM-L6-v2"}  # what the first stage may begin with instead of the base encoder
 SEARCHES = {  # rows that train nothing
-    "bm25": "BM25", "bm25_reranked": "BM25 + cross-encoder", "base": "Base encoder",
-    "minilm": "all-MiniLM-L6-v2 (supervised)", "minilm_hybrid": "BM25 and all-MiniLM-L6-v2, hybrid (supervised)",
+    "bm25": "BM25",
+    "bm25_reranked": "BM25 + cross-encoder",
+    "base": "Base encoder",
+    "minilm": "all-MiniLM-L6-v2 (supervised)",
+    "minilm_hybrid": "BM25 and all-MiniLM-L6-v2, hybrid (supervised)",
 }
-ADAPTED = {"source": ("source",), "genq": ("source", "genq"), "gpl": ("source", "gpl")}  # by the names of `course search`
+ADAPTED = {
+    "source": ("source",),
+    "genq": ("source", "genq"),
+    "gpl": ("source", "gpl"),
+}  # by the names of `course search`
 
 
 @dataclass(frozen=True)
@@ -113,8 +142,9 @@ def pseudo_labels(profile, progress=True):
     mined = adaptation.mine_negatives(pairs, passages, retrievers, progress=progress)
     hard, easy = adaptation.draw_negatives(mined), adaptation.draw_negatives([passages] * len(pairs), seed=1)
     drawn = [easy[n] if n % 2 else hard[n] for n in range(len(pairs))]
-    return PseudoLabels(passages, pairs, mined,
-                        adaptation.pseudo_labels(load_judge(), pairs, drawn, passages, progress=progress))
+    return PseudoLabels(
+        passages, pairs, mined, adaptation.pseudo_labels(load_judge(), pairs, drawn, passages, progress=progress)
+    )
 
 
 # --------------------------------------------------------------------------- stages
@@ -221,8 +251,12 @@ def adapt(texts, folder, profile, start=None, steps=None, progress=True):
         raise FileExistsError(f"{folder} holds a model already; name a new folder")
     objective = Cropping(SentenceEncoder.from_pretrained(start or ancestor_folder()), **recipe.options)
     config = training_config("cropping_gentle", profile)
-    config = replace(config, steps=steps or config.steps, batch_size=min(config.batch_size, max(len(texts), 1)), checkpoint_every=10)
-    return train(objective, objective.encoder.token_ids(texts, recipe.max_length), config, folder, resume=True, progress=progress)
+    config = replace(
+        config, steps=steps or config.steps, batch_size=min(config.batch_size, max(len(texts), 1)), checkpoint_every=10
+    )
+    return train(
+        objective, objective.encoder.token_ids(texts, recipe.max_length), config, folder, resume=True, progress=progress
+    )
 
 
 def check_stages(stages):
@@ -281,7 +315,9 @@ def _ranker(row, profile, seed, progress):
         folder = profile.base_encoder if row == "base" else reference_folder()
         return SentenceEncoder.from_pretrained(folder, pooling="mean"), None
     if row == "minilm_hybrid":
-        return _searching(SentenceEncoder.from_pretrained(reference_folder(), pooling="mean"), "cosine", hybrid=True), None
+        return _searching(
+            SentenceEncoder.from_pretrained(reference_folder(), pooling="mean"), "cosine", hybrid=True
+        ), None
     hybrid = row[0] == "hybrid"
     stages = check_stages(row[1:] if hybrid else row)
     encoder, training = _encoder_and_training(stages, profile, seed, progress)
@@ -290,6 +326,7 @@ def _ranker(row, profile, seed, progress):
 
 def _searching(encoder, similarity, hybrid):
     """What ranks by an encoder, or by BM25 and the encoder merged."""
+
     def search(corpus):
         dense = ExactSearch(encoder, corpus, similarity=similarity)
         return HybridSearch([BM25Search(corpus), dense]) if hybrid else dense
@@ -308,8 +345,12 @@ def title(row):
 def _blank(row, profile, seed, split="test"):
     """The record of a row before it has run: what it is known by."""
     stages = () if row in SEARCHES else check_stages(s for s in row if s != "hybrid")
-    configuration = {"queries": profile.queries, "split": split, "target": list(adaptation.TARGET),
-                     "stages": [[s, asdict(profile.recipes[s])] for s in stages if s in STAGES]}
+    configuration = {
+        "queries": profile.queries,
+        "split": split,
+        "target": list(adaptation.TARGET),
+        "stages": [[s, asdict(profile.recipes[s])] for s in stages if s in STAGES],
+    }
     start = ANCESTOR_SHA256[:16] if _starts_finished(stages) else weights_fingerprint(profile.base_encoder)
     data = {"texts": load_docs().fingerprint, "base_encoder": start}
     judged = any(s in JUDGED for s in stages)
@@ -327,5 +368,13 @@ def _blank(row, profile, seed, split="test"):
     if row == "bm25_reranked":
         configuration["depth"] = DEPTH
     name = row if row in SEARCHES else "-".join(row)
-    return RunRecord(f"target-{name}", title(row), profile.name, 0 if row in SEARCHES else seed, configuration, data,
-                     comparison.versions(), comparison.machine())
+    return RunRecord(
+        f"target-{name}",
+        title(row),
+        profile.name,
+        0 if row in SEARCHES else seed,
+        configuration,
+        data,
+        comparison.versions(),
+        comparison.machine(),
+    )

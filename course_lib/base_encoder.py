@@ -50,8 +50,14 @@ def choose_pieces(tokenizer, texts, size=WORD_PIECES):
     vocabulary = tokenizer.get_vocab()
     used = Counter(i for row in tokenizer(texts, add_special_tokens=False)["input_ids"] for i in row)
     always = [i for piece, i in vocabulary.items() if len(piece.removeprefix("##")) == 1 and piece.isascii()]
-    ranked = dict.fromkeys([*tokenizer.all_special_ids, *always, *(i for i, _ in used.most_common()),
-                            *range(vocabulary["the"], len(vocabulary))])
+    ranked = dict.fromkeys(
+        [
+            *tokenizer.all_special_ids,
+            *always,
+            *(i for i, _ in used.most_common()),
+            *range(vocabulary["the"], len(vocabulary)),
+        ]
+    )
     return sorted(list(ranked)[:size])
 
 
@@ -75,8 +81,10 @@ def prune(folder, texts, layers=LAYERS, fresh_layers=0):
             state["post_processor"][end] = [name, new_id[old]]
     state["truncation"] = state["padding"] = None
     small = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(state)), model_max_length=128,
-        **{f"{n}_token": getattr(tokenizer, f"{n}_token") for n in ("pad", "unk", "cls", "sep", "mask")})
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)),
+        model_max_length=128,
+        **{f"{n}_token": getattr(tokenizer, f"{n}_token") for n in ("pad", "unk", "cls", "sep", "mask")},
+    )
     old = model.embeddings.word_embeddings.weight.data
     model.resize_token_embeddings(len(kept))
     model.embeddings.word_embeddings.weight.data.copy_(old[kept])
@@ -94,7 +102,10 @@ def prune(folder, texts, layers=LAYERS, fresh_layers=0):
 def forget_start(encoder):
     """Make the embeddings of [CLS] and of the first position random: what [CLS] had learnt to gather is gone."""
     embeddings = encoder.transformer.embeddings
-    for table, row in ((embeddings.word_embeddings, encoder.tokenizer.cls_token_id), (embeddings.position_embeddings, 0)):
+    for table, row in (
+        (embeddings.word_embeddings, encoder.tokenizer.cls_token_id),
+        (embeddings.position_embeddings, 0),
+    ):
         table.weight.data[row].normal_(std=float(table.weight.data.std()))
 
 
@@ -174,22 +185,43 @@ def main():
     objective.hidden = True
     parts.append(_train_part(objective, docs, options, options.last_steps, options.learning_rate / 5, "last"))
     save_masked_lm(objective, options.output)
-    log = {"options": {k: str(v) for k, v in vars(options).items() if k not in ("output", "checkpoints")},
-           "passages": len(docs.train.passages), "parts": parts}
+    log = {
+        "options": {k: str(v) for k, v in vars(options).items() if k not in ("output", "checkpoints")},
+        "passages": len(docs.train.passages),
+        "parts": parts,
+    }
     write_atomically(options.output / "training-log.json", json.dumps(log, indent=1) + "\n")
 
 
 def _train_part(objective, docs, options, steps, rate, name):
     """Train for so many steps; returns the part's log."""
-    config = TrainingConfig(steps=steps, batch_size=options.batch_size, learning_rate=rate, warmup=0.05, schedule="cosine",
-                            evaluate_every=max(1, steps // 6), checkpoint_every=max(1, steps // 20))
+    config = TrainingConfig(
+        steps=steps,
+        batch_size=options.batch_size,
+        learning_rate=rate,
+        warmup=0.05,
+        schedule="cosine",
+        evaluate_every=max(1, steps // 6),
+        checkpoint_every=max(1, steps // 20),
+    )
     unseen = docs.validation.passages[:256]
-    record = train(objective, docs.train.passages, config, output=options.checkpoints and options.checkpoints / name,
-                   resume=options.checkpoints is not None,
-                   evaluate=lambda encoder: {"negative_loss": -held_out_loss(objective, unseen)})
-    return {"steps": steps, "learning_rate": rate, "precision": record.precision, "seconds": record.seconds,
-            "tokens_per_second": record.tokens_per_second, "evaluations": record.evaluations,
-            "loss": [round(x, 4) for x in record.losses[:: max(1, steps // 100)]]}
+    record = train(
+        objective,
+        docs.train.passages,
+        config,
+        output=options.checkpoints and options.checkpoints / name,
+        resume=options.checkpoints is not None,
+        evaluate=lambda encoder: {"negative_loss": -held_out_loss(objective, unseen)},
+    )
+    return {
+        "steps": steps,
+        "learning_rate": rate,
+        "precision": record.precision,
+        "seconds": record.seconds,
+        "tokens_per_second": record.tokens_per_second,
+        "evaluations": record.evaluations,
+        "loss": [round(x, 4) for x in record.losses[:: max(1, steps // 100)]],
+    }
 
 
 if __name__ == "__main__":

@@ -11,10 +11,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-app = typer.Typer(help="Learn text embeddings without labels.", no_args_is_help=True, add_completion=False,
-                  pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Learn text embeddings without labels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 console = Console(width=max(106, min(120, shutil.get_terminal_size().columns)), highlight=False)  # the table needs 106
-ProfileOption = Annotated[str | None, typer.Option(help="smoke, cpu, gpu or full; by default what the machine suggests.")]
+ProfileOption = Annotated[
+    str | None, typer.Option(help="smoke, cpu, gpu or full; by default what the machine suggests.")
+]
 
 
 @app.command()
@@ -34,7 +40,9 @@ def doctor():
 
 @app.command()
 def compare(
-    methods: Annotated[list[str] | None, typer.Argument(help="simcse, tsdae …; by default all that the course teaches.")] = None,
+    methods: Annotated[
+        list[str] | None, typer.Argument(help="simcse, tsdae …; by default all that the course teaches.")
+    ] = None,
     profile: ProfileOption = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Train with so many seeds.")] = None,
     sentences: Annotated[int | None, typer.Option(help="Train on so many sentences instead of the profile's.")] = None,
@@ -57,7 +65,9 @@ def compare(
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(help="What you look for, in your own words.")],
-    encoder: Annotated[str | None, typer.Option(help="bm25, base, simcse …, hybrid, gpl, or the path of a model.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="bm25, base, simcse …, hybrid, gpl, or the path of a model.")
+    ] = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="Let a cross-encoder read the best 50 again.")] = False,
     results: Annotated[int, typer.Option("--results", "-k", min=1, help="How many to show.")] = 5,
     corpus: Annotated[Path | None, typer.Option(help="Your own text: .txt, .csv, .jsonl or a folder.")] = None,
@@ -70,7 +80,7 @@ def search(
     from course_lib.texts import own_corpus
 
     if not query.strip():
-        _fail(ValueError("the query is empty; say what you look for, as in: course search \"merge two tables\""))
+        _fail(ValueError('the query is empty; say what you look for, as in: course search "merge two tables"'))
     try:
         chosen = _profile(profile)
         method = encoder or experiments.best_trained(chosen)
@@ -79,15 +89,19 @@ def search(
         hits = (Reranked(searcher, load_judge()) if rerank else searcher).search(query, k=results)
     except (ValueError, OSError, TypeError) as error:
         _fail(error)
-    console.print(f"{len(texts):,} texts, searched with: {experiments.METHODS.get(method, method)}"
-                  + (", re-ranked by the cross-encoder" if rerank else ""))
+    console.print(
+        f"{len(texts):,} texts, searched with: {experiments.METHODS.get(method, method)}"
+        + (", re-ranked by the cross-encoder" if rerank else "")
+    )
     for rank, hit in enumerate(hits, 1):
         title = hit.id if isinstance(hit.id, str) else f"text {hit.id + 1}"
         words = ", ".join(matched_words(query, hit.text)) or "no word"
         shown = hit.text[:240]
         if len(hit.text) > 240 and hasattr(searcher, "encoder"):
             shown = f"… {nearest_sentence(searcher.encoder, query, hit.text)[:240]} …"
-        console.print(f"[bold]{rank}. {escape(title)}[/]  {hit.score:.3f}  [dim]shares {escape(words)}[/]\n   {escape(shown)}")
+        console.print(
+            f"[bold]{rank}. {escape(title)}[/]  {hit.score:.3f}  [dim]shares {escape(words)}[/]\n   {escape(shown)}"
+        )
     if not hits:
         console.print("Nothing shares a word with the query. Try an encoder: --encoder base")
 
@@ -96,7 +110,9 @@ def search(
 def adapt(
     corpus: Annotated[Path, typer.Argument(help="Your own text: .txt, .md, .csv, .jsonl or a folder.")],
     output: Annotated[Path, typer.Argument(help="A new folder for the encoder.")],
-    start: Annotated[str | None, typer.Option(help="The path or hub name of another encoder than all-MiniLM-L6-v2.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="The path or hub name of another encoder than all-MiniLM-L6-v2.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Train so many steps instead of the profile's.")] = None,
     profile: ProfileOption = None,
 ):
@@ -112,8 +128,11 @@ def adapt(
         _fail(error)
     if record.outcome == "interrupted":
         raise KeyboardInterrupt
-    console.print(f"{len(record.steps)} steps in {record.seconds:.0f} s; loss {record.losses[0]:.2f} → {record.losses[-1]:.2f}. Try "
-                  f"it:\ncourse search \"…\" --corpus {corpus} --encoder {output}", soft_wrap=True)
+    console.print(
+        f"{len(record.steps)} steps in {record.seconds:.0f} s; loss {record.losses[0]:.2f} → {record.losses[-1]:.2f}. Try "
+        f'it:\ncourse search "…" --corpus {corpus} --encoder {output}',
+        soft_wrap=True,
+    )
 
 
 def _profile(name):

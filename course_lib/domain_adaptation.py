@@ -76,14 +76,28 @@ def _cut(sentences):
 # passages: {passage id: text}. pairs: a list of (query, passage id). folder, progress: as in `in_chunks`.
 
 
-def generate_queries(generator, passages, queries_per_passage=3, top_p=0.95, temperature=1.0, max_new_tokens=24, seed=0,
-                     chunk=64, folder=None, progress=True):
+def generate_queries(
+    generator,
+    passages,
+    queries_per_passage=3,
+    top_p=0.95,
+    temperature=1.0,
+    max_new_tokens=24,
+    seed=0,
+    chunk=64,
+    folder=None,
+    progress=True,
+):
     """Write queries for passages: pairs (query, passage id), passage by passage, none twice for one passage.
 
     generator: a QueryGenerator; the settings are those of its `generate`. chunk: passages that are kept at a time.
     """
-    options = {"queries_per_passage": queries_per_passage, "top_p": top_p, "temperature": temperature,
-               "max_new_tokens": max_new_tokens}
+    options = {
+        "queries_per_passage": queries_per_passage,
+        "top_p": top_p,
+        "temperature": temperature,
+        "max_new_tokens": max_new_tokens,
+    }
 
     def work(texts, number):
         chance = torch.Generator().manual_seed(seed * 1_000_003 + number)
@@ -105,7 +119,9 @@ def mine_negatives(pairs, passages, retrievers, per_retriever=50, chunk=256, fol
 
     def work(part, number):
         queries = {str(place): query for place, query in enumerate(part)}
-        found = mine_hard_negatives(queries, passages, {i: answers[q] for i, q in queries.items()}, retrievers, per_retriever)
+        found = mine_hard_negatives(
+            queries, passages, {i: answers[q] for i, q in queries.items()}, retrievers, per_retriever
+        )
         return list(found.values())
 
     queries = list(answers)
@@ -123,6 +139,7 @@ def draw_negatives(mined, count=1, seed=0):
 
 def judge_pairs(cross_encoder, pairs, passages, chunk=256, folder=None, progress=True):
     """How well each passage answers its query: a cross-encoder's raw logits, a list of floats, one a pair."""
+
     def work(part, number):
         return [float(score) for score in cross_encoder.predict([tuple(pair) for pair in part])]
 
@@ -136,6 +153,7 @@ def pseudo_labels(cross_encoder, pairs, negatives, passages, chunk=256, folder=N
     negatives: for each pair a list of passage ids. The margin is the cross-encoder's raw logit for the positive minus that
     for the negative; it is negative where the judge finds the mined text the better answer.
     """
+
     def work(part, number):
         scores = iter(cross_encoder.predict([(query, text) for query, *texts in part for text in texts]).tolist())
         judged = [[next(scores) for _ in texts] for _, *texts in part]  # the positive's first
@@ -145,8 +163,11 @@ def pseudo_labels(cross_encoder, pairs, negatives, passages, chunk=256, folder=N
         raise ValueError(f"`negatives` has {len(negatives)} lists for {len(pairs)} `pairs`; pass one a pair")
     groups = [[query, passages[i], *(passages[n] for n in ids)] for (query, i), ids in zip(pairs, negatives)]
     margins = in_chunks("labelling margins", groups, work, fingerprint(cross_encoder), chunk, folder, progress)
-    return [(query, positive, negative, margin) for (query, positive, *texts), of_query in zip(groups, margins)
-            for negative, margin in zip(texts, of_query)]
+    return [
+        (query, positive, negative, margin)
+        for (query, positive, *texts), of_query in zip(groups, margins)
+        for negative, margin in zip(texts, of_query)
+    ]
 
 
 def with_bm25(triples, search):

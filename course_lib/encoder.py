@@ -37,8 +37,10 @@ class SentenceEncoder(nn.Module):
         if pooling not in POOLING:
             raise ValueError(f"pooling is {pooling!r}; choose one of {', '.join(POOLING)}")
         if getattr(transformer.config, "is_encoder_decoder", False) or tokenizer.pad_token_id is None:
-            raise ValueError(f"a {transformer.config.model_type} model is no encoder that can be padded; take one "
-                             "such as BERT, RoBERTa, DistilBERT or MPNet")
+            raise ValueError(
+                f"a {transformer.config.model_type} model is no encoder that can be padded; take one "
+                "such as BERT, RoBERTa, DistilBERT or MPNet"
+            )
         limit = _positions(transformer.config)
         if max_length is not None and not 3 <= max_length <= limit:
             raise ValueError(f"max_length is {max_length}; this model takes 3 to {limit} tokens")
@@ -65,12 +67,15 @@ class SentenceEncoder(nn.Module):
             saved = _sentence_transformers_settings(source)
         with _quiet(), _explained(source):
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            transformer, report = AutoModel.from_pretrained(source, dtype=torch.float32, use_safetensors=True,
-                                                            trust_remote_code=False, output_loading_info=True)
+            transformer, report = AutoModel.from_pretrained(
+                source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
         absent = sorted(k for k in report["missing_keys"] if not k.startswith("pooler."))
         if absent:
-            raise ValueError(f"the weights in {source} are incomplete: {len(absent)} are missing, first {absent[0]}; "
-                             "copy or download the model again")
+            raise ValueError(
+                f"the weights in {source} are incomplete: {len(absent)} are missing, first {absent[0]}; "
+                "copy or download the model again"
+            )
         if getattr(transformer, "pooler", None) is not None:
             transformer.pooler = None  # BERT's next-sentence head: unused here, and random in most checkpoints
         if pooling is None:
@@ -94,8 +99,13 @@ class SentenceEncoder(nn.Module):
         texts = list(texts)
         if not texts:
             return []
-        return self.tokenizer(texts, truncation=True, max_length=max_length or self.max_length, return_attention_mask=False,
-                              return_token_type_ids=False)["input_ids"]
+        return self.tokenizer(
+            texts,
+            truncation=True,
+            max_length=max_length or self.max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
 
     def tokenize(self, texts):
         """Tokenise and pad on the right: {"input_ids", "attention_mask"}, each (B, T) int64, on the CPU."""
@@ -169,13 +179,16 @@ class SentenceEncoder(nn.Module):
                 os.replace(file, path / file.name)
         modes = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "max": "pooling_mode_max_tokens"}
         settings = {
-            "1_Pooling/config.json": {"word_embedding_dimension": self.dimension,
-                                      **{flag: name == self.pooling for name, flag in modes.items()}},
+            "1_Pooling/config.json": {
+                "word_embedding_dimension": self.dimension,
+                **{flag: name == self.pooling for name, flag in modes.items()},
+            },
             "sentence_bert_config.json": {"max_seq_length": self.max_length, "do_lower_case": False},
             "config_sentence_transformers.json": {"prompts": {}, "similarity_fn_name": "cosine"},
             "modules.json": [  # last: where it is, the rest is too
                 {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-                {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}],
+                {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            ],
         }
         for name, content in settings.items():
             write_atomically(path / name, json.dumps(content, indent=2) + "\n")
@@ -218,8 +231,10 @@ def _sentence_transformers_settings(source):
         if kind == "Pooling":
             settings["pooling"] = _saved_pooling(source, _saved_json(source, f"{module['path']}/config.json") or {})
         elif kind not in ("Transformer", "Normalize"):
-            raise ValueError(f"{source} has a {kind} layer, which SentenceEncoder does not know; "
-                             "load it with sentence_transformers.SentenceTransformer")
+            raise ValueError(
+                f"{source} has a {kind} layer, which SentenceEncoder does not know; "
+                "load it with sentence_transformers.SentenceTransformer"
+            )
     if settings and (length := (_saved_json(source, "sentence_bert_config.json") or {}).get("max_seq_length")):
         settings["max_length"] = length
     return settings
@@ -232,8 +247,10 @@ def _saved_pooling(source, config):
     chosen = config.get("pooling_mode", flags)
     chosen = [chosen] if isinstance(chosen, str) else chosen
     if len(chosen) != 1 or chosen[0] not in POOLING:
-        raise ValueError(f"{source} pools by {' and '.join(map(str, chosen)) or 'nothing'}; SentenceEncoder knows "
-                         f"{', '.join(POOLING)}. Load it with sentence_transformers.SentenceTransformer")
+        raise ValueError(
+            f"{source} pools by {' and '.join(map(str, chosen)) or 'nothing'}; SentenceEncoder knows "
+            f"{', '.join(POOLING)}. Load it with sentence_transformers.SentenceTransformer"
+        )
     return chosen[0]
 
 
@@ -251,8 +268,9 @@ def _check_folder(path):
         raise FileNotFoundError(f"{path} is a file; name the folder that holds the model")
     if path.is_dir() and not ((path / "config.json").is_file() and any(path.glob("model*.safetensors"))):
         held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
-        raise FileNotFoundError(f"{path} is not a model folder: it needs config.json, a tokenizer and "
-                                f"model.safetensors, and holds {held}")
+        raise FileNotFoundError(
+            f"{path} is not a model folder: it needs config.json, a tokenizer and model.safetensors, and holds {held}"
+        )
 
 
 @contextmanager
@@ -278,9 +296,11 @@ def _explained(source):
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         if Path(source).is_dir():
-            raise ValueError(f"the model in {source} is damaged or of an unknown kind ({reason}); copy or download it "
-                             "again") from error
+            raise ValueError(
+                f"the model in {source} is damaged or of an unknown kind ({reason}); copy or download it again"
+            ) from error
         raise FileNotFoundError(
             f"there is no folder {source!r}, and no model of that name could be fetched from the hub ({reason}). "
             "Check the name, or, without a network, give the path of a local copy; the course's own encoder is in "
-            "data/base-encoder") from error
+            "data/base-encoder"
+        ) from error

@@ -75,8 +75,14 @@ def load_docs():
 def training_config(method, profile, seed=0):
     """The TrainingConfig of a method in a profile."""
     recipe = profile.recipes[method]
-    return TrainingConfig(steps=recipe.steps, batch_size=recipe.batch_size, learning_rate=recipe.learning_rate,
-                          schedule=recipe.schedule, warmup=recipe.warmup, seed=seed)
+    return TrainingConfig(
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        schedule=recipe.schedule,
+        warmup=recipe.warmup,
+        seed=seed,
+    )
 
 
 def make_objective(method, profile, seed=0):
@@ -128,8 +134,14 @@ def _trained(record, folder, profile, refresh, progress):
     found = None if refresh else kept(folder)
     if found is None:
         objective = make_objective(record.method, profile, record.seed)
-        found = train_and_keep(objective, training_examples(record.method, profile, objective),
-                               training_config(record.method, profile, record.seed), folder, not refresh, progress)
+        found = train_and_keep(
+            objective,
+            training_examples(record.method, profile, objective),
+            training_config(record.method, profile, record.seed),
+            folder,
+            not refresh,
+            progress,
+        )
     encoder, done = found
     record.training = asdict(done)
     record.seconds, record.texts_per_second, record.peak_memory = done.seconds, done.texts_per_second, done.peak_memory
@@ -141,13 +153,17 @@ def kept(folder):
     path = folder / "training.json"  # written last
     if not path.is_file():
         return None
-    return SentenceEncoder.from_pretrained(folder / "encoder"), TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
+    return SentenceEncoder.from_pretrained(folder / "encoder"), TrainingRecord(
+        **json.loads(path.read_text(encoding="utf-8"))
+    )
 
 
 def train_and_keep(objective, examples, config, folder, resume=True, progress=True):
     """Train, and keep encoder and TrainingRecord for `kept`; returns both. Where the training was interrupted, its checkpoint
     is kept, and the next call goes on from it."""
-    config = replace(config, checkpoint_every=max(10, config.steps // 5))  # a few steps are sooner repeated than written down
+    config = replace(
+        config, checkpoint_every=max(10, config.steps // 5)
+    )  # a few steps are sooner repeated than written down
     done = train(objective, examples, config, output=folder / "encoder", resume=resume, progress=progress)
     keep_training(done, folder / "training.json")
     return objective.encoder, done
@@ -168,8 +184,9 @@ def load_encoder(method, profile, seed=0):
     if method == "minilm":
         return SentenceEncoder.from_pretrained(reference_folder())
     if not is_trained(method, profile, seed):
-        raise FileNotFoundError(f"{METHODS[method]} has not been trained in the {profile.name} profile yet; "
-                                "run: course compare")
+        raise FileNotFoundError(
+            f"{METHODS[method]} has not been trained in the {profile.name} profile yet; run: course compare"
+        )
     return SentenceEncoder.from_pretrained(run_folder(_blank(method, profile, seed)) / "encoder")
 
 
@@ -211,8 +228,13 @@ def searcher(method, texts, profile, progress=True):
 
     if (stages := adaptation_runs.ADAPTED.get(method)) is not None:
         if not adaptation_runs.is_trained(stages, profile):
-            raise FileNotFoundError(f"{method!r} has not been trained in the {profile.name} profile yet; notebooks 08 and 09 do")
-        encoder, similarity = adaptation_runs.load_encoder(stages, profile), adaptation_runs.similarity_of(stages, profile)
+            raise FileNotFoundError(
+                f"{method!r} has not been trained in the {profile.name} profile yet; notebooks 08 and 09 do"
+            )
+        encoder, similarity = (
+            adaptation_runs.load_encoder(stages, profile),
+            adaptation_runs.similarity_of(stages, profile),
+        )
     else:
         encoder = load_encoder(method, profile) if method in METHODS else SentenceEncoder.from_pretrained(method)
         similarity = "cosine"
@@ -227,8 +249,11 @@ def trained_searchers(texts, profile):
     from course_lib import adaptation_runs
 
     names = {m: METHODS[m] for m in METHODS if m in ("bm25", "base") or is_trained(m, profile, profile.seeds[0])}
-    names |= {m: adaptation_runs.title(stages) for m, stages in adaptation_runs.ADAPTED.items()
-              if adaptation_runs.is_trained(stages, profile)}
+    names |= {
+        m: adaptation_runs.title(stages)
+        for m, stages in adaptation_runs.ADAPTED.items()
+        if adaptation_runs.is_trained(stages, profile)
+    }
     names["hybrid"] = f"BM25 and {METHODS[best_trained(profile)]}, merged"
     return {title: lambda m=m: searcher(m, texts, profile) for m, title in names.items()}
 
@@ -248,8 +273,9 @@ class CachedEncoder:
         """As SentenceEncoder.encode."""
         if len(texts) < self.smallest:
             return self.encoder.encode(texts, batch_size, normalize, progress)
-        key = hashlib.sha256(json.dumps([self._fingerprint, self.encoder.pooling, self.encoder.max_length, normalize, *texts])
-                             .encode()).hexdigest()[:20]
+        key = hashlib.sha256(
+            json.dumps([self._fingerprint, self.encoder.pooling, self.encoder.max_length, normalize, *texts]).encode()
+        ).hexdigest()[:20]
         path = cache_folder() / "embeddings" / f"{key}.safetensors"
         if path.is_file():
             try:
@@ -277,12 +303,18 @@ def _blank(method, profile, seed):
         folder = Path(profile.base_encoder)
         configuration["base_encoder"] = folder.name if folder.is_dir() else profile.base_encoder
     if method in OBJECTIVES:
-        configuration |= {"recipe": asdict(profile.recipes[method]),
-                          "training": asdict(training_config(method, profile, seed))}
-    data = {"texts": load_docs().fingerprint, "base_encoder": weights_fingerprint(profile.base_encoder),
-            "stsb": hub.available(hub.STSB)}
-    return RunRecord(method, METHODS[method], profile.name, seed, configuration, data, comparison.versions(),
-                     comparison.machine())
+        configuration |= {
+            "recipe": asdict(profile.recipes[method]),
+            "training": asdict(training_config(method, profile, seed)),
+        }
+    data = {
+        "texts": load_docs().fingerprint,
+        "base_encoder": weights_fingerprint(profile.base_encoder),
+        "stsb": hub.available(hub.STSB),
+    }
+    return RunRecord(
+        method, METHODS[method], profile.name, seed, configuration, data, comparison.versions(), comparison.machine()
+    )
 
 
 @cache
@@ -294,7 +326,10 @@ def weights_fingerprint(name):
 def run_folder(record):
     """The folder of a run: the same settings, texts and starting weights lead to the same one."""
     key = json.dumps([record.configuration, record.data, record.versions, record.seed], sort_keys=True)
-    return runs_folder() / f"{record.profile}-{record.method}-{record.seed}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    return (
+        runs_folder()
+        / f"{record.profile}-{record.method}-{record.seed}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    )
 
 
 # --------------------------------------------------------------------------- the whole comparison
@@ -325,8 +360,12 @@ def compare(profile, methods=None, seeds=None, progress=True, say=print):
 
 def load_recorded(*methods):
     """The run records of methods that ship with the course, whatever they were made with: method by method, by file name."""
-    found = ((method, RunRecord.load(path)) for method in methods for path in sorted(RECORDED.glob(f"*{method}-[0-9]*.json")))
-    return [record for method, record in found if record.method == method]  # "tsdae" also names runs of domain adaptation
+    found = (
+        (method, RunRecord.load(path)) for method in methods for path in sorted(RECORDED.glob(f"*{method}-[0-9]*.json"))
+    )
+    return [
+        record for method, record in found if record.method == method
+    ]  # "tsdae" also names runs of domain adaptation
 
 
 def recorded_runs(method, profile):
@@ -346,6 +385,7 @@ def measured(method, profile):
 
 def recorded_alike(now, *but):
     """The run records that ship of `now`'s method, made with its configuration and its data, parts named in `but` left out."""
+
     def known_by(record):
         return record.configuration, {part: value for part, value in record.data.items() if part not in but}
 

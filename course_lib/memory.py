@@ -35,10 +35,13 @@ def training_memory(objective, texts, config=None):
     optimizer.zero_grad()
     objective.train(training)
     vocabulary = objective.encoder.transformer.config.vocab_size
-    return {"weights": sum(p.nbytes for p in weights.values()), "gradients": gradients,
-            "optimiser": sum(v.nbytes for v in state),
-            "logits": sum(size for size, width in sizes if width == vocabulary),
-            "activations": sum(size for size, width in sizes if width != vocabulary)}
+    return {
+        "weights": sum(p.nbytes for p in weights.values()),
+        "gradients": gradients,
+        "optimiser": sum(v.nbytes for v in state),
+        "logits": sum(size for size, width in sizes if width == vocabulary),
+        "activations": sum(size for size, width in sizes if width != vocabulary),
+    }
 
 
 def _note(kept, tensor):

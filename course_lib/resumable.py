@@ -26,8 +26,11 @@ def in_chunks(stage, items, work, settings, chunk=64, folder=None, progress=True
         raise ValueError(f"chunk is {chunk}; it must be at least 1")
     folder = (folder or cache_folder() / "stages") / f"{stage}-{fingerprint([settings, chunk, items])}"
     parts = [items[start : start + chunk] for start in range(0, len(items), chunk)]
-    kept = {number: results for number, part in enumerate(parts)
-            if (results := _read(folder / f"{number:05}.jsonl", len(part))) is not None}
+    kept = {
+        number: results
+        for number, part in enumerate(parts)
+        if (results := _read(folder / f"{number:05}.jsonl", len(part))) is not None
+    }
     done = sum(len(parts[number]) for number in kept)
     with tqdm(total=len(items), initial=done, desc=stage.capitalize(), unit="item", disable=not progress) as bar:
         for number, part in enumerate(parts):
@@ -85,7 +88,11 @@ def _pieces(thing):
             yield from (*_pieces(key), *_pieces(value))
         yield "}"
     elif torch.is_tensor(thing):
-        yield from (str(thing.dtype), tuple(thing.shape), thing.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        yield from (
+            str(thing.dtype),
+            tuple(thing.shape),
+            thing.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes(),
+        )
     elif isinstance(thing, np.ndarray):
         yield from (str(thing.dtype), thing.shape, thing.tobytes())
     elif isinstance(thing, nn.Module):

@@ -36,8 +36,17 @@ def lower_layers(layers, max_length):
     return encoder
 
 
-def train_generator(docs, steps=300, practice_steps=2500, batch_size=64, learning_rate=8e-4, pointer=True, output=None, seed=0,
-                    progress=True):
+def train_generator(
+    docs,
+    steps=300,
+    practice_steps=2500,
+    batch_size=64,
+    learning_rate=8e-4,
+    pointer=True,
+    output=None,
+    seed=0,
+    progress=True,
+):
     """Train a query generator on the source's (description, summary) pairs, after practice without labels.
 
     docs: the whole corpus. practice_steps: first so many steps in which it writes the sentence that is missing from a
@@ -54,11 +63,11 @@ def train_generator(docs, steps=300, practice_steps=2500, batch_size=64, learnin
     def practice():
         return list(dict.fromkeys(pair for draw in range(DRAWS) for pair in missing_sentences(docs, seed + draw)))
 
-    parts = {"practice": (practice_steps, practice),
-             "queries": (steps, lambda: [(passages[i], q) for q, i in pairs])}
+    parts = {"practice": (practice_steps, practice), "queries": (steps, lambda: [(passages[i], q) for q, i in pairs])}
     config = TrainingConfig(batch_size=batch_size, learning_rate=learning_rate, schedule="cosine", seed=seed)
-    return generator, train_parts(generator, parts, config, output, progress,
-                                  lambda encoder: {"negative_loss": -token_loss(generator, unseen)})
+    return generator, train_parts(
+        generator, parts, config, output, progress, lambda encoder: {"negative_loss": -token_loss(generator, unseen)}
+    )
 
 
 def missing_sentences(docs, seed=0, words=40):
@@ -77,8 +86,17 @@ def missing_sentences(docs, seed=0, words=40):
     return pairs
 
 
-def train_judge(docs, steps=500, practice_steps=600, batch_size=16, learning_rate=3e-4, loss="softmax", output=None, seed=0,
-                progress=True):
+def train_judge(
+    docs,
+    steps=500,
+    practice_steps=600,
+    batch_size=16,
+    learning_rate=3e-4,
+    loss="softmax",
+    output=None,
+    seed=0,
+    progress=True,
+):
     """Train a cross-encoder on the source's pairs, each against HARD and RANDOM other descriptions, after practice.
 
     practice_steps: first so many steps in which it finds the passage that a sentence was taken from, in the text of both
@@ -96,11 +114,14 @@ def train_judge(docs, steps=500, practice_steps=600, batch_size=16, learning_rat
         everything, chance = list(passages.values()), random.Random(seed)
         return [(*example, *chance.choices(everything, k=RANDOM)) for example in with_negatives(pairs, passages, HARD)]
 
-    parts = {"practice": (practice_steps, lambda: against_others(*taken_sentences(docs, seed=seed))),
-             "pairs": (steps, lambda: against_others(*adaptation.source_pairs(docs)))}
+    parts = {
+        "practice": (practice_steps, lambda: against_others(*taken_sentences(docs, seed=seed))),
+        "pairs": (steps, lambda: against_others(*adaptation.source_pairs(docs))),
+    }
     config = TrainingConfig(batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    return judge, train_parts(judge, parts, config, output, progress,
-                              lambda encoder: {"first_of_six": first_of(judge, unseen[:200])})
+    return judge, train_parts(
+        judge, parts, config, output, progress, lambda encoder: {"first_of_six": first_of(judge, unseen[:200])}
+    )
 
 
 def train_parts(objective, parts, config, output, progress, evaluate):
@@ -116,8 +137,12 @@ def train_parts(objective, parts, config, output, progress, evaluate):
             load_model(objective, folder / "objective.safetensors")
             records[name] = TrainingRecord(**json.loads((folder / "training.json").read_text(encoding="utf-8")))
         elif steps:
-            config = replace(config, steps=steps, evaluate_every=max(1, steps // 4), checkpoint_every=max(1, steps // 10))
-            records[name] = train(objective, examples(), config, folder, resume=bool(folder), evaluate=evaluate, progress=progress)
+            config = replace(
+                config, steps=steps, evaluate_every=max(1, steps // 4), checkpoint_every=max(1, steps // 10)
+            )
+            records[name] = train(
+                objective, examples(), config, folder, resume=bool(folder), evaluate=evaluate, progress=progress
+            )
             if records[name].outcome == "interrupted":
                 raise KeyboardInterrupt  # the next call goes on with the part
             if folder:
@@ -130,7 +155,9 @@ def taken_sentences(docs, count=10_000, seed=0):
     """(sentence, passage id) pairs and {passage id: the passage without it}, drawn from `missing_sentences`."""
     some = [(s, passage) for passage, s in missing_sentences(docs, seed) if len(s.split()) >= 4]
     some = random.Random(seed).sample(some, min(count, len(some)))
-    return [(s, f"rest {n}") for n, (s, _) in enumerate(some)], {f"rest {n}": passage for n, (_, passage) in enumerate(some)}
+    return [(s, f"rest {n}") for n, (s, _) in enumerate(some)], {
+        f"rest {n}": passage for n, (_, passage) in enumerate(some)
+    }
 
 
 def held_out_pairs(docs):
@@ -144,8 +171,11 @@ def with_negatives(pairs, passages, count):
     it finds fewer are left out."""
     mined = adaptation.mine_negatives(pairs, passages, {"bm25": BM25Search(passages)}, 20, progress=False)
     drawn = adaptation.draw_negatives(mined, count)
-    return [(query, passages[i], *(passages[n] for n in negatives))
-            for (query, i), negatives in zip(pairs, drawn) if len(negatives) == count]
+    return [
+        (query, passages[i], *(passages[n] for n in negatives))
+        for (query, i), negatives in zip(pairs, drawn)
+        if len(negatives) == count
+    ]
 
 
 @torch.inference_mode()
@@ -180,9 +210,17 @@ def main():
             continue
         model, records = make(docs, output=options.checkpoints and options.checkpoints / name)
         model.save(options.output / name, dtype=torch.float16)
-        log = {part: {"config": record.config, "precision": record.precision, "seconds": round(record.seconds),
-                      "texts": record.texts, "evaluations": record.evaluations,
-                      "loss": [round(x, 4) for x in record.losses[::10]]} for part, record in records.items()}
+        log = {
+            part: {
+                "config": record.config,
+                "precision": record.precision,
+                "seconds": round(record.seconds),
+                "texts": record.texts,
+                "evaluations": record.evaluations,
+                "loss": [round(x, 4) for x in record.losses[::10]],
+            }
+            for part, record in records.items()
+        }
         write_atomically(options.output / name / "training-log.json", json.dumps(log, indent=1) + "\n")
 
 

@@ -62,8 +62,10 @@ class TrainingConfig:
             raise ValueError(f"steps is {self.steps}; it must be at least 1, or None for `epochs` passes")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"warmup is {self.warmup}; it is a share of the steps, between 0 and 1")
-        for name, choices in (("schedule", ("linear", "cosine", "constant", "stepwise")),
-                              ("precision", ("auto", "fp32", "bf16", "fp16"))):
+        for name, choices in (
+            ("schedule", ("linear", "cosine", "constant", "stepwise")),
+            ("precision", ("auto", "fp32", "bf16", "fp16")),
+        ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
 
@@ -178,8 +180,14 @@ class _Run:
         self.output = None if output is None else Path(output)
         self.best_score, self.best = -math.inf, None
         self.record = TrainingRecord(
-            asdict(config), self.precision, str(self.device), len(self.examples), objective.settings(),
-            "" if output is None else fingerprint(self.examples), state.num_processes)
+            asdict(config),
+            self.precision,
+            str(self.device),
+            len(self.examples),
+            objective.settings(),
+            "" if output is None else fingerprint(self.examples),
+            state.num_processes,
+        )
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
 
@@ -208,10 +216,18 @@ class _Run:
         with _undivided():
             self.scaler.step(self.optimizer)
             self.scaler.update()
-            self.record.steps.append({
-                "step": number + 1, "loss": loss, "gradient_norm": float(norm), "learning_rate": rate, "tokens": tokens,
-                "texts": texts, "seconds": self.record.seconds + time.perf_counter() - began,
-                "memory": memory_in_use(self.device)})
+            self.record.steps.append(
+                {
+                    "step": number + 1,
+                    "loss": loss,
+                    "gradient_norm": float(norm),
+                    "learning_rate": rate,
+                    "tokens": tokens,
+                    "texts": texts,
+                    "seconds": self.record.seconds + time.perf_counter() - began,
+                    "memory": memory_in_use(self.device),
+                }
+            )
         return loss
 
     def _backward(self, inputs):
@@ -287,17 +303,24 @@ class _Run:
     def _check_same_run(self, saved, weights):
         """Raise ValueError, naming every difference, unless a checkpoint's record and weights are of this run."""
         now = asdict(self.record)
-        changed = [f"{k} was {saved[part].get(k)!r} and is {v!r}" for part in ("config", "objective")
-                   for k, v in now[part].items() if saved[part].get(k) != v and k != "precision"]
-        changed += [f"{k} was {saved[k]!r} and is {now[k]!r}" for k in ("precision", "texts", "processes")
-                    if saved[k] != now[k]]
+        changed = [
+            f"{k} was {saved[part].get(k)!r} and is {v!r}"
+            for part in ("config", "objective")
+            for k, v in now[part].items()
+            if saved[part].get(k) != v and k != "precision"
+        ]
+        changed += [
+            f"{k} was {saved[k]!r} and is {now[k]!r}" for k in ("precision", "texts", "processes") if saved[k] != now[k]
+        ]
         if saved["data"] != now["data"] and saved["texts"] == now["texts"]:
             changed.append("the texts, or how they are cut into tokens, are others")
         if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in _tensors(self.objective).items()}:
             changed.append("the model has other layers or sizes")
         if changed:
-            raise ValueError(f"the checkpoint in {self.output} is of another run: {'; '.join(changed)}. "
-                             "Train with the old settings, or pass resume=False to start again")
+            raise ValueError(
+                f"the checkpoint in {self.output} is of another run: {'; '.join(changed)}. "
+                "Train with the old settings, or pass resume=False to start again"
+            )
 
     def _take(self, weights):
         with torch.no_grad():
@@ -376,8 +399,10 @@ def make_optimizer(objective, config):
     if hasattr(objective, "make_optimizer"):
         return objective.make_optimizer(config)
     weights = [p for p in objective.parameters() if p.requires_grad]
-    groups = [{"params": [p for p in weights if p.ndim > 1], "weight_decay": config.weight_decay},
-              {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for p in weights if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
+    ]
     fused = objective.encoder.device.type in ("cpu", "cuda")
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=fused)
 
@@ -449,8 +474,10 @@ def _check(objective, texts, config, output, resume, evaluate):
         raise ValueError("`texts` is empty; there is nothing to train on")
     for what, count in (("the number of texts", len(texts)), ("batch_size", config.batch_size)):
         if count < objective.smallest_batch:
-            raise ValueError(f"{what} is {count}; {type(objective).__name__} compares each text with the others in its "
-                             f"batch and needs at least {objective.smallest_batch}")
+            raise ValueError(
+                f"{what} is {count}; {type(objective).__name__} compares each text with the others in its "
+                f"batch and needs at least {objective.smallest_batch}"
+            )
     if resume and output is None:
         raise ValueError("resume=True needs output, the folder that holds the checkpoint")
     if config.keep_best and evaluate is None:

@@ -18,7 +18,9 @@ TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=5, target
 def cache(tmp_path_factory):
     """Runs and stages of these tests alone; the corpus stays where it is."""
     folder = tmp_path_factory.mktemp("cache")
-    generator, _ = source_models.train_generator(experiments.load_docs(), steps=1, practice_steps=0, batch_size=8, progress=False)
+    generator, _ = source_models.train_generator(
+        experiments.load_docs(), steps=1, practice_steps=0, batch_size=8, progress=False
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "load_generator", lambda: generator)  # it writes nonsense, which costs as much as sense
         patch.setattr(experiments, "runs_folder", lambda: folder / "runs")
@@ -43,7 +45,11 @@ def test_the_whole_pipeline_ends_in_a_record_of_its_last_stage(gpl):
 def test_no_stage_is_trained_twice(gpl, monkeypatch):
     trained = []
     real = experiments.train
-    monkeypatch.setattr(experiments, "train", lambda objective, *a, **k: trained.append(type(objective).__name__) or real(objective, *a, **k))
+    monkeypatch.setattr(
+        experiments,
+        "train",
+        lambda objective, *a, **k: trained.append(type(objective).__name__) or real(objective, *a, **k),
+    )
     assert runs.run(("source", "gpl"), TINY, progress=False) == gpl
     runs.run(("source",), TINY, progress=False)  # trained on the way to GPL
     runs.run(("source", "genq"), TINY, progress=False)
@@ -88,9 +94,15 @@ def test_a_row_may_start_from_a_finished_encoder(stage, gpl):
 
 
 def test_how_to_search_with_what_marginmse_trained():
-    free = dataclasses.replace(TINY, recipes=TINY.recipes | {"gpl": dataclasses.replace(TINY.recipes["gpl"], options={})})
-    assert runs.similarity_of(("source", "gpl"), free) == "dot" and runs.similarity_of(("gpl", "source"), free) == "cosine"
-    assert runs.similarity_of(("source", "gpl"), TINY) == "cosine"  # vectors of one length: dot products order as cosines do
+    free = dataclasses.replace(
+        TINY, recipes=TINY.recipes | {"gpl": dataclasses.replace(TINY.recipes["gpl"], options={})}
+    )
+    assert (
+        runs.similarity_of(("source", "gpl"), free) == "dot" and runs.similarity_of(("gpl", "source"), free) == "cosine"
+    )
+    assert (
+        runs.similarity_of(("source", "gpl"), TINY) == "cosine"
+    )  # vectors of one length: dot products order as cosines do
     assert runs.similarity_of(("source",), free) == runs.similarity_of((), free) == "cosine"
     assert runs.similarity_of(("source", "gpl_bm25"), free) == "cosine"  # its own recipe says so
 
@@ -106,7 +118,10 @@ def test_stages_read_what_their_domain_gives(gpl, docs):
     passages = set(adaptation.target_passages(docs).values())
     for query, positive, *rest in [*runs.stage_examples("genq", TINY), *runs.stage_examples("gpl", TINY)]:
         assert query and positive in passages and all(n in passages for n in rest[:1])
-    for stage, libraries in runs.LABELLED.items():  # "target" is the yardstick: never a part of a pipeline without labels
+    for (
+        stage,
+        libraries,
+    ) in runs.LABELLED.items():  # "target" is the yardstick: never a part of a pipeline without labels
         bodies = {d.name: set(" ".join(d.sentences).split()) for d in docs.train.documents if d.library in libraries}
         pairs, named = adaptation.source_pairs(docs, libraries)
         assert runs.stage_examples(stage, TINY) == [(summary, named[name]) for summary, name in pairs]
@@ -132,8 +147,12 @@ def test_gpl_with_bm25_learns_the_mean_of_two_margins_for_the_same_triples(gpl):
 
 def test_other_settings_are_another_run(gpl, monkeypatch):
     other = dataclasses.replace(TINY, target_passages=7)
-    folders = {experiments.run_folder(runs._blank(row, profile, seed)) for row in (("source",), ("source", "gpl"))
-               for profile in (TINY, other) for seed in (0, 1)}
+    folders = {
+        experiments.run_folder(runs._blank(row, profile, seed))
+        for row in (("source",), ("source", "gpl"))
+        for profile in (TINY, other)
+        for seed in (0, 1)
+    }
     assert len(folders) == 6  # how many passages are asked about changes nothing for the source's labels
 
 
@@ -148,16 +167,32 @@ def test_an_unknown_stage(docs):
 
 def test_shipped_records_are_those_of_todays_recipes():
     cpu = PROFILES["cpu"]
-    for row, seeds in (("bm25", [0]), (("source",), [0, 1, 2]), (("source", "gpl"), [0, 1, 2]), (("tsdae",), [0]),
-                       (("simcse", "source"), [0, 1, 2]), (("source", "target"), [0]), (("cropping_long", "source"), [0, 1, 2]),
-                       (("source", "genq"), [0, 1, 2]), (("source", "genq_long"), [0, 1, 2]),
-                       (("source", "gpl_bm25"), [0, 1, 2]), (("hybrid", "source", "gpl_bm25"), [0, 1, 2]),
-                       (("source", "gpl_bm25_long"), [0, 1, 2]), (("hybrid", "source", "gpl_bm25_long"), [0, 1, 2]),
-                       (("cropping_long", "source", "genq"), [0, 1, 2]),
-                       (("hybrid", "cropping_long", "source", "genq"), [0, 1, 2]), (("cropping_long", "source", "gpl"), [0]),
-                       (("simcse", "source", "gpl"), [0, 1, 2]), (("tsdae", "source", "gpl"), [0]), ("minilm_hybrid", [0]),
-                       (("minilm", "cropping_gentle"), [0, 1, 2]), (("minilm", "genq"), [0]), (("minilm", "gpl"), [0]),
-                       (("minilm", "tsdae"), [0]), (("hybrid", "minilm", "cropping_gentle"), [0, 1, 2])):
+    for row, seeds in (
+        ("bm25", [0]),
+        (("source",), [0, 1, 2]),
+        (("source", "gpl"), [0, 1, 2]),
+        (("tsdae",), [0]),
+        (("simcse", "source"), [0, 1, 2]),
+        (("source", "target"), [0]),
+        (("cropping_long", "source"), [0, 1, 2]),
+        (("source", "genq"), [0, 1, 2]),
+        (("source", "genq_long"), [0, 1, 2]),
+        (("source", "gpl_bm25"), [0, 1, 2]),
+        (("hybrid", "source", "gpl_bm25"), [0, 1, 2]),
+        (("source", "gpl_bm25_long"), [0, 1, 2]),
+        (("hybrid", "source", "gpl_bm25_long"), [0, 1, 2]),
+        (("cropping_long", "source", "genq"), [0, 1, 2]),
+        (("hybrid", "cropping_long", "source", "genq"), [0, 1, 2]),
+        (("cropping_long", "source", "gpl"), [0]),
+        (("simcse", "source", "gpl"), [0, 1, 2]),
+        (("tsdae", "source", "gpl"), [0]),
+        ("minilm_hybrid", [0]),
+        (("minilm", "cropping_gentle"), [0, 1, 2]),
+        (("minilm", "genq"), [0]),
+        (("minilm", "gpl"), [0]),
+        (("minilm", "tsdae"), [0]),
+        (("hybrid", "minilm", "cropping_gentle"), [0, 1, 2]),
+    ):
         found = runs.recorded(row, cpu)
         assert [r.seed for r in found] == seeds and {r.title for r in found} == {runs.title(row)}
     other = dataclasses.replace(cpu.recipes["gpl"], steps=151)
@@ -169,5 +204,7 @@ def test_a_search_with_an_adapted_encoder(gpl):
     texts = ["Sort an array.", "Read a table."]
     hits = experiments.searcher("gpl", texts, TINY, progress=False).search("sort", k=2)
     vectors = runs.load_encoder(("source", "gpl"), TINY).encode(["sort", *texts], normalize=True)
-    assert [hit.score for hit in hits] == pytest.approx(sorted((vectors[1:] @ vectors[0]).tolist(), reverse=True), abs=1e-5)
+    assert [hit.score for hit in hits] == pytest.approx(
+        sorted((vectors[1:] @ vectors[0]).tolist(), reverse=True), abs=1e-5
+    )
     assert {"BM25", "Base encoder", "source labels → GPL"} <= set(experiments.trained_searchers(["a"], TINY))

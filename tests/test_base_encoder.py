@@ -38,8 +38,11 @@ def test_forgetting_the_start_touches_two_rows(shallow):
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     torch.manual_seed(0)
     forget_start(encoder)
-    changed = {k: (v != before[k]).any(-1).nonzero().flatten().tolist() for k, v in encoder.state_dict().items()
-               if v.ndim == 2 and not torch.equal(v, before[k])}
+    changed = {
+        k: (v != before[k]).any(-1).nonzero().flatten().tolist()
+        for k, v in encoder.state_dict().items()
+        if v.ndim == 2 and not torch.equal(v, before[k])
+    }
     words, positions = (f"transformer.embeddings.{n}_embeddings.weight" for n in ("word", "position"))
     assert changed == {words: [encoder.tokenizer.cls_token_id], positions: [0]}
 

@@ -59,9 +59,16 @@ def test_adapt_keeps_an_encoder_that_search_and_the_library_load(run, docs, tmp_
     assert result.exit_code == 0, result.output
     assert f"{len(set(passages))} texts" in result.output and f"--encoder {folder}" in result.output
     adapted = SentenceEncoder.from_pretrained(folder)
-    ours, before = (e.encode(passages[:3]) for e in (adapted, SentenceEncoder.from_pretrained(experiments.reference_folder())))
-    assert abs(ours - before).max() > 1e-4 and adapted.max_length == 256  # it learned from cut texts, and still reads whole ones
-    assert abs(SentenceTransformer(str(folder), device="cpu").encode(passages[:3]) - ours).max() < 1e-5 + 1e-5 * abs(ours).max()
+    ours, before = (
+        e.encode(passages[:3]) for e in (adapted, SentenceEncoder.from_pretrained(experiments.reference_folder()))
+    )
+    assert (
+        abs(ours - before).max() > 1e-4 and adapted.max_length == 256
+    )  # it learned from cut texts, and still reads whole ones
+    assert (
+        abs(SentenceTransformer(str(folder), device="cpu").encode(passages[:3]) - ours).max()
+        < 1e-5 + 1e-5 * abs(ours).max()
+    )
     found = run("search", passages[0], "--corpus", str(notes), "--encoder", str(folder), "-k", "1")
     assert found.exit_code == 0 and "1. text 1 " in found.output
     again = run("adapt", str(notes), str(folder))
@@ -69,7 +76,11 @@ def test_adapt_keeps_an_encoder_that_search_and_the_library_load(run, docs, tmp_
 
 
 def test_a_stopped_adapt_goes_on_from_its_checkpoint(docs, tmp_path, monkeypatch):
-    texts, profile, base = list(adaptation.target_passages(docs).values())[:40], PROFILES["smoke"], PROFILES["cpu"].base_encoder
+    texts, profile, base = (
+        list(adaptation.target_passages(docs).values())[:40],
+        PROFILES["smoke"],
+        PROFILES["cpu"].base_encoder,
+    )
     whole = adaptation_runs.adapt(texts, tmp_path / "whole", profile, base, steps=3, progress=False)
     real = Cropping.forward
 
@@ -89,16 +100,19 @@ def test_a_stopped_adapt_goes_on_from_its_checkpoint(docs, tmp_path, monkeypatch
         adaptation_runs.adapt(texts, tmp_path / "stopped", profile, base)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("search", " "), "the query is empty"),
-    (("search", "x", "--encoder", "no/such-model"), "no folder"),
-    (("search", "x", "--corpus", "absent.txt"), "absent.txt"),
-    (("adapt", "absent.txt", "out"), "absent.txt"),
-    (("adapt", "README.md", "out", "--start", "no/such-model"), "no folder"),
-    (("compare", "--profile", "fast"), "COURSE_PROFILE takes"),
-    (("compare", "word2vec"), "there is no method 'word2vec'"),
-    (("compare", "--sentences", "3"), "a batch alone takes more"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("search", " "), "the query is empty"),
+        (("search", "x", "--encoder", "no/such-model"), "no folder"),
+        (("search", "x", "--corpus", "absent.txt"), "absent.txt"),
+        (("adapt", "absent.txt", "out"), "absent.txt"),
+        (("adapt", "README.md", "out", "--start", "no/such-model"), "no folder"),
+        (("compare", "--profile", "fast"), "COURSE_PROFILE takes"),
+        (("compare", "word2vec"), "there is no method 'word2vec'"),
+        (("compare", "--sentences", "3"), "a batch alone takes more"),
+    ],
+)
 def test_mistakes_get_one_clear_line(run, docs, arguments, message):
     result = run(*arguments)
     assert result.exit_code == 2

@@ -43,8 +43,12 @@ def test_two_towers_from_one_checkpoint(fresh, sentences, kind):
     assert (objective.twin.pooling, objective.twin.max_length) == (objective.encoder.pooling, 24)
     before = objective.encoder.encode(sentences)
     assert abs(before - objective.twin.encode(sentences)).max() == 0
-    train(objective, sentences, TrainingConfig(steps=2, batch_size=16, learning_rate=1e-4, precision="fp32"),
-          progress=False)
+    train(
+        objective,
+        sentences,
+        TrainingConfig(steps=2, batch_size=16, learning_rate=1e-4, precision="fp32"),
+        progress=False,
+    )
     moved = [abs(tower.encode(sentences) - before).max() for tower in (objective.encoder, objective.twin)]
     assert min(moved) > 1e-3
     assert abs(objective.encoder.encode(sentences) - objective.twin.encode(sentences)).max() > 1e-3
@@ -181,18 +185,33 @@ def test_training_tells_held_out_texts_apart(fresh, docs, kind, rate):
 
 def test_settings(fresh):
     assert fresh(negatives_per_positive=3, keep="first", reduction="mean", dropout=True).settings() == {
-        "name": "ContrastiveTension", "negatives_per_positive": 3, "keep": "first", "reduction": "mean",
-        "dropout": True, "pooling": "mean", "max_length": 24}
+        "name": "ContrastiveTension",
+        "negatives_per_positive": 3,
+        "keep": "first",
+        "reduction": "mean",
+        "dropout": True,
+        "pooling": "mean",
+        "max_length": 24,
+    }
     assert fresh(InBatchContrastiveTension, scale=10, max_scale=100).settings() == {
-        "name": "InBatchContrastiveTension", "scale": 10.0, "max_scale": 100, "scale_rate": 1.0,
-        "mask_duplicates": False, "pooling": "mean", "max_length": 24}
+        "name": "InBatchContrastiveTension",
+        "scale": 10.0,
+        "max_scale": 100,
+        "scale_rate": 1.0,
+        "mask_duplicates": False,
+        "pooling": "mean",
+        "max_length": 24,
+    }
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"negatives_per_positive": 0}, "negatives_per_positive is 0; it must be at least 1"),
-    ({"keep": "best"}, "keep is 'best'; choose one of first, second"),
-    ({"reduction": "none"}, "reduction is 'none'; choose one of sum, mean"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"negatives_per_positive": 0}, "negatives_per_positive is 0; it must be at least 1"),
+        ({"keep": "best"}, "keep is 'best'; choose one of first, second"),
+        ({"reduction": "none"}, "reduction is 'none'; choose one of sum, mean"),
+    ],
+)
 def test_settings_out_of_range(fresh, options, message):
     with pytest.raises(ValueError, match=message):
         fresh(**options)
@@ -200,8 +219,10 @@ def test_settings_out_of_range(fresh, options, message):
 
 def test_a_batch_too_small_for_a_positive_and_its_negatives(fresh, sentences):
     objective = fresh()
-    with pytest.raises(ValueError, match="holds 7 texts; ContrastiveTension makes a positive and 7 negatives of it and "
-                                         "needs at least 8"):
+    with pytest.raises(
+        ValueError,
+        match="holds 7 texts; ContrastiveTension makes a positive and 7 negatives of it and needs at least 8",
+    ):
         objective.collate(sentences[:7], seeded())
     assert (objective.smallest_batch, fresh(negatives_per_positive=1).smallest_batch) == (8, 3)
     with pytest.raises(ValueError, match="batch_size is 4; ContrastiveTension .* needs at least 8"):
@@ -258,11 +279,14 @@ def test_duplicates_can_be_masked(fresh, sentences):
     assert losses[0] == pytest.approx(math.log(2), abs=0.02) and losses[1] < 0.02
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"scale": 0}, "scale is 0; it multiplies and must be above 0"),
-    ({"scale_rate": -1}, "scale_rate is -1"),
-    ({"max_scale": 10}, "max_scale is 10; it must be at least scale, 20.0, or None"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"scale": 0}, "scale is 0; it multiplies and must be above 0"),
+        ({"scale_rate": -1}, "scale_rate is -1"),
+        ({"max_scale": 10}, "max_scale is 10; it must be at least scale, 20.0, or None"),
+    ],
+)
 def test_in_batch_settings_out_of_range(fresh, options, message):
     with pytest.raises(ValueError, match=message):
         fresh(InBatchContrastiveTension, **options)

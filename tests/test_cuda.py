@@ -38,8 +38,20 @@ def loss_and_gradient(kind, shallow, texts, device, weights=None):
 
 
 @needs_gpu
-@pytest.mark.parametrize("kind", ["MaskedLanguageModel", "SimCSE", "DenoisingAutoEncoder", "ContrastiveTension",
-                                  "InBatchContrastiveTension", "Cropping", *sorted(PAIRED), "MarginMSE", "CrossEncoder"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "MaskedLanguageModel",
+        "SimCSE",
+        "DenoisingAutoEncoder",
+        "ContrastiveTension",
+        "InBatchContrastiveTension",
+        "Cropping",
+        *sorted(PAIRED),
+        "MarginMSE",
+        "CrossEncoder",
+    ],
+)
 def test_every_loss_and_its_gradient_are_those_of_the_cpu(kind, docs, shallow):
     texts = examples(kind, docs)
     expected, its_gradient, weights = loss_and_gradient(kind, shallow, texts, "cpu")
@@ -51,7 +63,9 @@ def test_every_loss_and_its_gradient_are_those_of_the_cpu(kind, docs, shallow):
 @needs_gpu
 def test_embeddings_are_those_of_the_cpu(docs, base_encoder_folder):
     texts = docs.train.sentences[:100]
-    on_cpu, on_gpu = (SentenceEncoder.from_pretrained(base_encoder_folder, device=d).encode(texts) for d in ("cpu", "cuda"))
+    on_cpu, on_gpu = (
+        SentenceEncoder.from_pretrained(base_encoder_folder, device=d).encode(texts) for d in ("cpu", "cuda")
+    )
     assert abs(on_cpu - on_gpu).max() < 1e-3
 
 
@@ -65,7 +79,9 @@ def test_a_stopped_training_goes_on_as_if_never_stopped(docs, base_encoder_folde
 
         objective = objectives.SimCSE(SentenceEncoder.from_pretrained(base_encoder_folder, device="cuda"))
         config = TrainingConfig(steps=12, batch_size=16, evaluate_every=6)
-        return train(objective, docs.train.sentences[:200], config, folder, resume=True, evaluate=evaluate, progress=False).losses
+        return train(
+            objective, docs.train.sentences[:200], config, folder, resume=True, evaluate=evaluate, progress=False
+        ).losses
 
     whole = losses(tmp_path / "whole")
     assert len(losses(tmp_path / "stopped", stop=True)) == 6

@@ -34,7 +34,9 @@ def test_labels_come_from_the_source_s_training_documents_alone(docs, labelled):
     for summary, name in pairs:
         assert documents[name].library in adaptation.SOURCE
         words = set(documents[name].text.split())
-        assert set(summary.split()) <= words and set(passages[name].split()) <= words and len(passages[name].split()) <= 50
+        assert (
+            set(summary.split()) <= words and set(passages[name].split()) <= words and len(passages[name].split()) <= 50
+        )
     held_out = {s for split in (docs.validation, docs.test) for d in split.documents for s in d.sentences}
     allowed = set(docs.train.sentences)
     for summary, name in pairs[::7]:
@@ -48,7 +50,9 @@ def test_of_the_target_there_is_text_and_no_held_out_sentence(docs, unlabelled):
     assert len(unlabelled) > 4000
     text = "\n".join(unlabelled.values())
     assert sum(s in text for s in list(sentences)[::50]) > 0.8 * len(list(sentences)[::50])
-    held_out = [s for d in docs.test.documents if d.library in adaptation.TARGET for s in d.sentences if s not in allowed]
+    held_out = [
+        s for d in docs.test.documents if d.library in adaptation.TARGET for s in d.sentences if s not in allowed
+    ]
     long = [s for s in held_out[::20] if len(s.split()) > 6]
     assert len(long) > 100 and not [s for s in long if f" {s}" in text or text.startswith(s)]
 
@@ -139,9 +143,14 @@ def whole(generator, passages, corpus, retrievers, judge, tmp_path_factory):
 
 
 @pytest.mark.parametrize("stage, calls", [("generate", 0), ("generate", 2), ("mine", 1), ("label", 0), ("label", 2)])
-def test_stopped_at_any_stage_it_ends_as_if_it_had_not_been(whole, generator, passages, corpus, retrievers, judge, tmp_path,
-                                                           monkeypatch, stage, calls):
-    where = {"generate": (generator, "generate"), "label": (judge, "predict"), "mine": (adaptation, "mine_hard_negatives")}
+def test_stopped_at_any_stage_it_ends_as_if_it_had_not_been(
+    whole, generator, passages, corpus, retrievers, judge, tmp_path, monkeypatch, stage, calls
+):
+    where = {
+        "generate": (generator, "generate"),
+        "label": (judge, "predict"),
+        "mine": (adaptation, "mine_hard_negatives"),
+    }
     owner, name = where[stage]
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, stopping(getattr(owner, name), calls))
@@ -161,11 +170,13 @@ def test_queries(whole, generator, passages, tmp_path):
     pairs, *_ = whole
     assert {i for _, i in pairs} == set(passages) and len(set(pairs)) == len(pairs)
     assert [i for _, i in pairs] == sorted((i for _, i in pairs), key=list(passages).index)
-    greedy = adaptation.generate_queries(generator, passages, 3, temperature=0, max_new_tokens=3, folder=tmp_path,
-                                         progress=False)
+    greedy = adaptation.generate_queries(
+        generator, passages, 3, temperature=0, max_new_tokens=3, folder=tmp_path, progress=False
+    )
     assert [i for _, i in greedy] == list(passages)  # three equal queries are one
-    other = adaptation.generate_queries(generator, passages, 2, max_new_tokens=5, chunk=4, seed=1, folder=tmp_path,
-                                        progress=False)
+    other = adaptation.generate_queries(
+        generator, passages, 2, max_new_tokens=5, chunk=4, seed=1, folder=tmp_path, progress=False
+    )
     assert other != pairs
 
 
@@ -183,8 +194,9 @@ def test_negatives(whole, corpus):
 def test_a_passage_that_was_given_for_the_same_query_is_no_negative(corpus, retrievers, tmp_path):
     first, second, *_ = corpus
     query = corpus[first]
-    found = adaptation.mine_negatives([(query, first), (query, second)], corpus, retrievers, 40, folder=tmp_path,
-                                      progress=False)
+    found = adaptation.mine_negatives(
+        [(query, first), (query, second)], corpus, retrievers, 40, folder=tmp_path, progress=False
+    )
     assert found[0] == found[1] and not {first, second} & set(found[0]) and len(found[0]) == len(corpus) - 2
 
 
@@ -203,7 +215,7 @@ def test_margins_with_bm25_name_what_was_not_searched(corpus):
     some = list(corpus.values())
     with pytest.raises(ValueError, match="`search` does not search in 'Another text"):
         adaptation.with_bm25([("sort", some[0], "Another text.", 1.0)], BM25Search(corpus))
-    (*texts, margin), = adaptation.with_bm25([("xyzzy", some[0], some[1], 3.0)], BM25Search(corpus))
+    ((*texts, margin),) = adaptation.with_bm25([("xyzzy", some[0], some[1], 3.0)], BM25Search(corpus))
     assert texts == ["xyzzy", some[0], some[1]] and margin == 1.5  # a word that no passage has says nothing
 
 

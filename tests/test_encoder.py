@@ -83,12 +83,19 @@ def test_sequences_of_strings_other_than_lists(encoder, sentences):
         assert np.array_equal(encoder.encode(kind(sentences[:4])), expected)
 
 
-@pytest.mark.parametrize("bad, message", [
-    ("one text", "`texts` is a str; pass a list of strings"), (b"bytes", "`texts` is a bytes"),
-    (None, "`texts` is a None"), (3, "`texts` is a int"), ({"a": "b"}, "`texts` is a dict"),
-    (["a", None], r"`texts`\[1\] is None"), (["a", 3.5, "b"], r"`texts`\[1\] is 3.5, a float"),
-    ([["a"], "b"], r"`texts`\[0\] is \['a'\]"),
-])
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        ("one text", "`texts` is a str; pass a list of strings"),
+        (b"bytes", "`texts` is a bytes"),
+        (None, "`texts` is a None"),
+        (3, "`texts` is a int"),
+        ({"a": "b"}, "`texts` is a dict"),
+        (["a", None], r"`texts`\[1\] is None"),
+        (["a", 3.5, "b"], r"`texts`\[1\] is 3.5, a float"),
+        ([["a"], "b"], r"`texts`\[0\] is \['a'\]"),
+    ],
+)
 def test_what_is_no_list_of_strings_is_named(encoder, bad, message):
     with pytest.raises(TypeError, match=message):
         encoder.encode(bad)
@@ -236,15 +243,24 @@ def test_weights_that_lack_a_layer_are_not_made_up(copy):
         SentenceEncoder.from_pretrained(copy)
 
 
-@pytest.mark.parametrize("name, content, message", [
-    ("config.json", "{", "config.json.* is not a valid JSON"), ("config.json", '{"model_type": "nosuch"}', "nosuch"),
-    ("tokenizer.json", "{", "is damaged"), ("modules.json", "[{", "modules.json is damaged"),
-    ("1_Pooling/config.json", "{", "1_Pooling/config.json is damaged"),
-    ("1_Pooling/config.json", '{"pooling_mode": "lasttoken"}', "pools by lasttoken; SentenceEncoder knows mean, cls"),
-    ("1_Pooling/config.json", '{"pooling_mode": ["mean", "cls"]}', "pools by mean and cls"),
-    ("1_Pooling/config.json", '{"pooling_mode_lasttoken": true}', "pools by pooling_mode_lasttoken"),
-    ("modules.json", '[{"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]', "has a Dense layer"),
-])
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("config.json", "{", "config.json.* is not a valid JSON"),
+        ("config.json", '{"model_type": "nosuch"}', "nosuch"),
+        ("tokenizer.json", "{", "is damaged"),
+        ("modules.json", "[{", "modules.json is damaged"),
+        ("1_Pooling/config.json", "{", "1_Pooling/config.json is damaged"),
+        (
+            "1_Pooling/config.json",
+            '{"pooling_mode": "lasttoken"}',
+            "pools by lasttoken; SentenceEncoder knows mean, cls",
+        ),
+        ("1_Pooling/config.json", '{"pooling_mode": ["mean", "cls"]}', "pools by mean and cls"),
+        ("1_Pooling/config.json", '{"pooling_mode_lasttoken": true}', "pools by pooling_mode_lasttoken"),
+        ("modules.json", '[{"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]', "has a Dense layer"),
+    ],
+)
 def test_damaged_or_unknown_files(copy, name, content, message):
     (copy / name).write_text(content)
     with pytest.raises(ValueError, match=message):
@@ -276,11 +292,16 @@ def test_a_file_a_missing_folder_and_an_unknown_name(tmp_path, monkeypatch):
         SentenceEncoder.from_pretrained(None)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"pooling": "sum"}, "pooling is 'sum'; choose one of mean, cls, max"), ({"pooling": ""}, "pooling is ''"),
-    ({"max_length": 0}, "max_length is 0; this model takes 3 to 512"), ({"max_length": 2}, "max_length is 2"),
-    ({"max_length": 513}, "max_length is 513"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"pooling": "sum"}, "pooling is 'sum'; choose one of mean, cls, max"),
+        ({"pooling": ""}, "pooling is ''"),
+        ({"max_length": 0}, "max_length is 0; this model takes 3 to 512"),
+        ({"max_length": 2}, "max_length is 2"),
+        ({"max_length": 513}, "max_length is 513"),
+    ],
+)
 def test_settings_out_of_range(base_encoder_folder, options, message):
     with pytest.raises(ValueError, match=message):
         SentenceEncoder.from_pretrained(base_encoder_folder, **options)

@@ -16,8 +16,10 @@ QUERIES = 6  # of each task: embedding what they are searched in takes most of t
 
 def with_steps(steps):
     """The smoke profile, smaller still."""
-    recipes = {name: dataclasses.replace(recipe, steps=steps, batch_size=16)
-               for name, recipe in PROFILES["smoke"].recipes.items()}
+    recipes = {
+        name: dataclasses.replace(recipe, steps=steps, batch_size=16)
+        for name, recipe in PROFILES["smoke"].recipes.items()
+    }
     return dataclasses.replace(PROFILES["smoke"], queries=QUERIES, recipes=recipes)
 
 
@@ -37,8 +39,10 @@ def records(tmp_path_factory, docs):
     folder = tmp_path_factory.mktemp("module-runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiments, "runs_folder", lambda: folder)
-        return [experiments.run(method, SMOKE, seed, progress=False)
-                for method, seed in (("bm25", 0), ("base", 0), ("simcse", 0), ("simcse", 1))]
+        return [
+            experiments.run(method, SMOKE, seed, progress=False)
+            for method, seed in (("bm25", 0), ("base", 0), ("simcse", 0), ("simcse", 1))
+        ]
 
 
 def test_a_record_holds_what_is_needed_to_judge_and_repeat_a_run(records):
@@ -57,7 +61,9 @@ def test_a_finished_run_is_not_repeated(monkeypatch):
     first = experiments.run("simcse", SMOKE, progress=False)
     monkeypatch.setattr(experiments, "train", lambda *a, **k: pytest.fail("trained again"))
     monkeypatch.setattr(comparison, "measure", lambda *a, **k: pytest.fail("measured again"))
-    assert experiments.run("simcse", SMOKE, progress=False) == RunRecord(**json.loads(json.dumps(dataclasses.asdict(first))))
+    assert experiments.run("simcse", SMOKE, progress=False) == RunRecord(
+        **json.loads(json.dumps(dataclasses.asdict(first)))
+    )
 
 
 def test_a_run_stopped_before_it_was_measured_does_not_train_again(monkeypatch):
@@ -146,14 +152,21 @@ def test_what_a_profile_does_not_train_is_shown_as_recorded(records, runs, tmp_p
         record.save(tmp_path / f"quick-simcse-{record.seed}.json")
     said = []
     shown, _ = experiments.compare(profile, progress=False, say=said.append)
-    assert [(r.method, r.seed, r.note) for r in shown] == [("bm25", 0, ""), ("simcse", 0, "recorded"), ("simcse", 1, "recorded")]
+    assert [(r.method, r.seed, r.note) for r in shown] == [
+        ("bm25", 0, ""),
+        ("simcse", 0, "recorded"),
+        ("simcse", 1, "recorded"),
+    ]
     assert [row["method"] for row in comparison.table(shown)] == ["BM25", "SimCSE (recorded)"]
     assert "course compare simcse" in said[-1]
     other = dataclasses.replace(profile, recipes=with_steps(2).recipes)
     assert not experiments.recorded_runs("simcse", other)  # other settings: nothing was recorded
     trained, _ = experiments.compare(profile, ["simcse"], progress=False, say=said.append)  # asked for by name
     assert [r.note for r in trained] == [""]
-    assert [r.note for r in experiments.compare(profile, progress=False, say=said.append)[0]] == ["", ""]  # now it is there
+    assert [r.note for r in experiments.compare(profile, progress=False, say=said.append)[0]] == [
+        "",
+        "",
+    ]  # now it is there
 
 
 def test_what_trains_nothing_is_measured_only_where_no_record_fits(records, tmp_path, monkeypatch):
@@ -172,7 +185,10 @@ def test_what_trains_nothing_is_measured_only_where_no_record_fits(records, tmp_
 def test_the_same_recipes_at_a_number_of_sentences():
     profile = PROFILES["cpu"].at_sentences(6400)
     assert {name: r.steps * r.batch_size for name, r in profile.recipes.items()} == dict.fromkeys(profile.recipes, 6400)
-    assert profile.name != PROFILES["cpu"].name and profile.recipes["ct"].learning_rate == PROFILES["cpu"].recipes["ct"].learning_rate
+    assert (
+        profile.name != PROFILES["cpu"].name
+        and profile.recipes["ct"].learning_rate == PROFILES["cpu"].recipes["ct"].learning_rate
+    )
     with pytest.raises(ValueError, match="sentences is 5; a batch alone takes more"):
         PROFILES["cpu"].at_sentences(5)
 
@@ -197,7 +213,14 @@ def test_races_at_equal_sentences_and_at_equal_seconds(records):
         training = {"steps": [{}, {}], "config": {"batch_size": texts // 2, "accumulate": 1}}
         return dataclasses.replace(records[0], method=method, training=training, seconds=seconds, seed=seed)
 
-    runs = [records[0], run("a", 100, 50), run("a", 100, 54, 1), run("a", 200, 110), run("b", 100, 100), run("c", 100, 300)]
+    runs = [
+        records[0],
+        run("a", 100, 50),
+        run("a", 100, 54, 1),
+        run("a", 200, 110),
+        run("b", 100, 100),
+        run("c", 100, 300),
+    ]
     assert comparison.at_equal_sentences(runs, 100) == [runs[1], runs[2], runs[4], runs[5]]
     assert comparison.at_equal_seconds(runs, 100) == [runs[3], runs[4]]  # c has no run of such a length
     assert comparison.at_equal_seconds(runs, 52) == [runs[1], runs[2]]

@@ -38,8 +38,11 @@ def test_pooling_is_that_of_the_row_without_its_padding(generator, side):
     mask = mask.flip(1) if side == "left" else mask
     for row in range(5):
         tokens = hidden[row][mask[row].bool()]
-        for pool, expected in ((functional.mean_pool, tokens.mean(0)), (functional.cls_pool, tokens[0]),
-                               (functional.max_pool, tokens.amax(0))):
+        for pool, expected in (
+            (functional.mean_pool, tokens.mean(0)),
+            (functional.cls_pool, tokens[0]),
+            (functional.max_pool, tokens.amax(0)),
+        ):
             assert torch.allclose(pool(hidden, mask)[row], expected, atol=1e-6)
 
 
@@ -88,8 +91,10 @@ def within_chance(count, trials, probability):
 
 def test_mask_tokens_is_repeatable_and_takes_a_mask_of_what_is_special(ids):
     special = (ids <= 4).long()
-    one, again, other = (functional.mask_tokens(ids, s, 0.15, MASK, VOCABULARY, torch.Generator().manual_seed(seed))
-                         for s, seed in (({CLS, SEP, PAD}, 1), (special, 1), (special, 2)))
+    one, again, other = (
+        functional.mask_tokens(ids, s, 0.15, MASK, VOCABULARY, torch.Generator().manual_seed(seed))
+        for s, seed in (({CLS, SEP, PAD}, 1), (special, 1), (special, 2))
+    )
     assert torch.equal(one[0], again[0]) and torch.equal(one[1], again[1])
     assert not torch.equal(one[1], other[1])
     assert functional.special_mask(ids, torch.tensor([CLS])).sum() == 200  # a tensor of ids is no mask
@@ -154,8 +159,9 @@ def test_each_token_is_deleted_independently(ids, generator):
 
 
 def test_delete_tokens_is_repeatable_and_does_not_mind_where_the_padding_is(ids):
-    one, again, other = (functional.delete_tokens(ids, {CLS, SEP}, 0.6, torch.Generator().manual_seed(s), PAD)
-                         for s in (1, 1, 2))
+    one, again, other = (
+        functional.delete_tokens(ids, {CLS, SEP}, 0.6, torch.Generator().manual_seed(s), PAD) for s in (1, 1, 2)
+    )
     assert torch.equal(one[0], again[0]) and not torch.equal(one[0][:, :8], other[0][:, :8])
     moved, mask = functional.delete_tokens(ids.roll(2, 1), {CLS, SEP}, 0.0, None, PAD)
     assert torch.equal(moved, ids[:, :-2]) and mask.all()
@@ -168,14 +174,22 @@ def test_the_pieces_of_a_word_share_their_fate(generator):
     words = torch.tensor([[0, 1, 1, 1, 2, 3, 3, 4]]).expand(2000, -1)
     left, _ = functional.delete_tokens(ids, {CLS, SEP}, 0.6, generator, PAD, words)
     rows = [tuple(t for t in row if t > 4) for row in left.tolist()]
-    assert set(rows) == {(10, 11, 12), (20,), (30, 31), (10, 11, 12, 20), (10, 11, 12, 30, 31), (20, 30, 31),
-                         (10, 11, 12, 20, 30, 31)}
+    assert set(rows) == {
+        (10, 11, 12),
+        (20,),
+        (30, 31),
+        (10, 11, 12, 20),
+        (10, 11, 12, 30, 31),
+        (20, 30, 31),
+        (10, 11, 12, 20, 30, 31),
+    }
     assert within_chance(sum(20 in row for row in rows), 2000, 0.4 + 0.6**3 / 3)  # kept, or the one that stays
 
 
 def test_next_token_targets():
-    inputs, labels = functional.next_token_targets(torch.tensor([[2, 7, 8, 3], [2, 9, 3, 0]]),
-                                                   torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]))
+    inputs, labels = functional.next_token_targets(
+        torch.tensor([[2, 7, 8, 3], [2, 9, 3, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    )
     assert inputs.tolist() == [[2, 7, 8], [2, 9, 3]] and labels.tolist() == [[7, 8, 3], [9, 3, -100]]
 
 
@@ -199,8 +213,9 @@ def test_info_nce_does_not_lose_digits_to_autocast(generator):
         assert torch.equal(functional.info_nce(a, b, 0.05), exact)
 
 
-@pytest.mark.parametrize("count, per_positive, positives", [(16, 7, 2), (8, 7, 1), (64, 7, 8), (12, 7, 2), (9, 1, 4),
-                                                            (3, 1, 1), (4, 1, 2)])
+@pytest.mark.parametrize(
+    "count, per_positive, positives", [(16, 7, 2), (8, 7, 1), (64, 7, 8), (12, 7, 2), (9, 1, 4), (3, 1, 1), (4, 1, 2)]
+)
 def test_sample_pairs(generator, count, per_positive, positives):
     partners = set()
     for _ in range(400):
@@ -234,7 +249,8 @@ def test_stepwise_decay_is_the_authors_schedule():
     expected = [1e-5] * 500 + [8e-6] * 500 + [6e-6] * 500 + [4e-6] * 500 + [2e-6] * 3000
     assert rates == pytest.approx(expected)
     assert [functional.stepwise_decay(step, 20) for step in range(20)] == pytest.approx(
-        [1, 1, 0.8, 0.8, 0.6, 0.6, 0.4, 0.4] + [0.2] * 12)
+        [1, 1, 0.8, 0.8, 0.6, 0.6, 0.4, 0.4] + [0.2] * 12
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 20.0])
@@ -275,8 +291,10 @@ def test_duplicates_are_no_negatives(generator):
 def test_contrastive_tension_does_not_lose_digits_to_autocast(generator):
     a, b = torch.randn(2, 16, 32, generator=generator)
     labels = torch.arange(16) < 2
-    for loss in (lambda: functional.contrastive_tension(a, b, labels),
-                 lambda: functional.in_batch_contrastive_tension(a, b, 20.0)):
+    for loss in (
+        lambda: functional.contrastive_tension(a, b, labels),
+        lambda: functional.in_batch_contrastive_tension(a, b, 20.0),
+    ):
         exact = loss()
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(loss(), exact)

@@ -89,8 +89,11 @@ def test_a_checkpoint_s_head_gives_its_logits(family, base_encoder_folder, sente
     torch.manual_seed(0)
     config_class, model_class = FAMILIES[family]
     tokenizer = transformers.AutoTokenizer.from_pretrained(base_encoder_folder)
-    sizes = dict(dim=24, n_layers=1, n_heads=2, hidden_dim=48) if family == "distilbert" else dict(
-        hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48)
+    sizes = (
+        dict(dim=24, n_layers=1, n_heads=2, hidden_dim=48)
+        if family == "distilbert"
+        else dict(hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48)
+    )
     config = config_class(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
     theirs = model_class(config).eval()
     for parameter in theirs.parameters():
@@ -156,10 +159,17 @@ def test_whole_words_of_a_byte_level_tokenizer(docs):
     texts = docs.validation.sentences[:200]
     trained = ByteLevelBPETokenizer()
     trained.train_from_iterator(texts, 500, special_tokens=["<s>", "<pad>", "</s>", "<mask>"])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=trained._tokenizer, pad_token="<pad>", mask_token="<mask>",
-                                        model_max_length=64)
-    config = transformers.RobertaConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1,
-                                        num_attention_heads=2, intermediate_size=16, max_position_embeddings=66)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=trained._tokenizer, pad_token="<pad>", mask_token="<mask>", model_max_length=64
+    )
+    config = transformers.RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=66,
+    )
     mlm = MaskedLanguageModel(SentenceEncoder(transformers.AutoModel.from_config(config), tokenizer), whole_word=True)
     labels = mlm.collate(texts, seeded())["labels"] != -100
     hidden = 0
@@ -219,7 +229,8 @@ def test_the_temperature_divides_the_cosines(shallow, sentences):
         for temperature in (0.05, 1.0):
             simcse = SimCSE(encoder, temperature).eval()
             assert simcse(simcse.collate(sentences, None)) == pytest.approx(
-                float(functional.info_nce(vectors, vectors, temperature)), rel=1e-4)
+                float(functional.info_nce(vectors, vectors, temperature)), rel=1e-4
+            )
 
 
 def test_one_text_is_not_enough_for_simcse(shallow):
@@ -247,9 +258,18 @@ def test_prepared_texts_make_the_same_batch(shallow, sentences, make):
 
 def test_settings_tell_how_an_objective_was_made(shallow):
     assert SimCSE(shallow(max_length=16), 0.1).settings() == {
-        "name": "SimCSE", "temperature": 0.1, "pooling": "mean", "max_length": 16}
+        "name": "SimCSE",
+        "temperature": 0.1,
+        "pooling": "mean",
+        "max_length": 16,
+    }
     assert MaskedLanguageModel(shallow(pooling="cls", max_length=16), 0.3, True).settings() == {
-        "name": "MaskedLanguageModel", "mask_probability": 0.3, "whole_word": True, "pooling": "cls", "max_length": 16}
+        "name": "MaskedLanguageModel",
+        "mask_probability": 0.3,
+        "whole_word": True,
+        "pooling": "cls",
+        "max_length": 16,
+    }
 
 
 # --------------------------------------------------------------------------- cropping
@@ -264,14 +284,20 @@ def test_crops_are_spans_of_their_passage(docs, shallow):
     for name, rows in (("first", batch["query_input_ids"]), ("second", batch["input_ids"])):
         for passage, row in zip(passages, rows.tolist()):
             span = [token for token in row if token != pad]
-            inner, found = span[1:-1], [i for i in range(1, len(passage) - 1) if passage[i : i + len(span) - 2] == span[1:-1]]
+            inner, found = (
+                span[1:-1],
+                [i for i in range(1, len(passage) - 1) if passage[i : i + len(span) - 2] == span[1:-1]],
+            )
             assert (span[0], span[-1]) == (passage[0], passage[-1]) and found
             assert 0.2 * (len(passage) - 2) - 0.51 <= len(inner) <= 0.5 * (len(passage) - 2) + 0.51
             spans[name].append(span)
             starts.add(found[0] == 1)
     assert spans["first"] != spans["second"] and starts == {True, False}
     again, other = objective.collate(passages, seeded()), objective.collate(passages, seeded(1))
-    assert torch.equal(again["input_ids"], batch["input_ids"]) and again["input_ids"].tolist() != other["input_ids"].tolist()
+    assert (
+        torch.equal(again["input_ids"], batch["input_ids"])
+        and again["input_ids"].tolist() != other["input_ids"].tolist()
+    )
     everything = Cropping(shallow(max_length=64), shortest=1.0, longest=1.0).collate(passages, seeded())
     assert torch.equal(everything["input_ids"], objective.encoder.tokenize(passages)["input_ids"])
 
@@ -279,7 +305,9 @@ def test_crops_are_spans_of_their_passage(docs, shallow):
 def test_the_loss_of_crops_is_the_ranking_loss_of_their_pairs(docs, shallow):
     objective = Cropping(shallow(max_length=32), scale=10.0).eval()
     batch = objective.collate(docs.validation.passages[:8], seeded())
-    queries = objective.encoder({"input_ids": batch["query_input_ids"], "attention_mask": batch["query_attention_mask"]})
+    queries = objective.encoder(
+        {"input_ids": batch["query_input_ids"], "attention_mask": batch["query_attention_mask"]}
+    )
     expected = functional.multiple_negatives_ranking(queries, objective.encoder(batch), scale=10.0)
     torch.testing.assert_close(objective(batch), expected)
 

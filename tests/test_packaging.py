@@ -78,10 +78,16 @@ def test_ranges_lock_and_environment_agree():
 def test_the_lock_is_complete(platform, system, version):
     """pip installs it with --no-deps: whatever a locked package requires must be locked too, in a fitting version."""
     machine = default_environment() | {
-        "sys_platform": platform, "platform_system": system, "os_name": "nt" if platform == "win32" else "posix",
-        "python_version": version, "python_full_version": f"{version}.9"}
-    applies = {canonicalize_name(r.name): r.marker is None or r.marker.evaluate(machine)
-               for r in map(Requirement, lines("requirements.lock"))}
+        "sys_platform": platform,
+        "platform_system": system,
+        "os_name": "nt" if platform == "win32" else "posix",
+        "python_version": version,
+        "python_full_version": f"{version}.9",
+    }
+    applies = {
+        canonicalize_name(r.name): r.marker is None or r.marker.evaluate(machine)
+        for r in map(Requirement, lines("requirements.lock"))
+    }
     todo, seen, problems = [(name, "") for name in RANGES], set(), []
     while todo:
         name, extra = todo.pop()
@@ -126,17 +132,25 @@ def sources(folder):
         yield path, "\n".join(TransformerManager().transform_cell(c) for c in cells)
 
 
-@pytest.mark.parametrize("folder, requirements", [
-    ("course_lib", PROJECT["dependencies"]), ("notebooks", PROJECT["dependencies"]),
-    ("tests", PROJECT["dependencies"] + EXTRAS)])
+@pytest.mark.parametrize(
+    "folder, requirements",
+    [
+        ("course_lib", PROJECT["dependencies"]),
+        ("notebooks", PROJECT["dependencies"]),
+        ("tests", PROJECT["dependencies"] + EXTRAS),
+    ],
+)
 def test_every_import_is_a_declared_dependency(folder, requirements):
     declared = {canonicalize_name(Requirement(r).name) for r in requirements}
     packages = metadata.packages_distributions()
     # google.colab is there on Colab alone; IPython comes with ipykernel
     known = {*sys.stdlib_module_names, "course_lib", "tests", "conftest", "google", "IPython"}
-    undeclared = {f"{path.relative_to(ROOT)} imports {name}" for path, source in sources(folder)
-                  for name in imported(source)
-                  if name not in known and not {canonicalize_name(d) for d in packages.get(name, [])} & declared}
+    undeclared = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path, source in sources(folder)
+        for name in imported(source)
+        if name not in known and not {canonicalize_name(d) for d in packages.get(name, [])} & declared
+    }
     assert sorted(undeclared) == []
 
 
@@ -244,7 +258,11 @@ def test_published_averages_are_those_of_their_rows():
     tables = defaultdict(dict)
     for row in published_results():
         tables[tuple(row[c] for c in ("method", "model", "setting", "source"))][row["task"]] = float(row["value"])
-    checked = [(key, tables[key][average], sum(table[t] for t in tasks) / len(tasks)) for key, table in tables.items()
-               for average, tasks in AVERAGES.items() if average in table and tasks <= set(table)]
+    checked = [
+        (key, tables[key][average], sum(table[t] for t in tasks) / len(tasks))
+        for key, table in tables.items()
+        for average, tasks in AVERAGES.items()
+        if average in table and tasks <= set(table)
+    ]
     assert [check for check in checked if abs(check[1] - check[2]) > 0.06] == []
     assert len(checked) == 30

@@ -46,13 +46,19 @@ def seeded(seed=0):
 def reference_decoder(generator):
     """Transformers' BERT as a decoder with cross-attention, around the generator's weights."""
     transformer = generator.decoder.transformer
-    config = transformers.BertConfig(**{**transformer.config.to_dict(), "is_decoder": True, "add_cross_attention": True})
+    config = transformers.BertConfig(
+        **{**transformer.config.to_dict(), "is_decoder": True, "add_cross_attention": True}
+    )
     model = transformers.BertLMHeadModel(config)
     model.bert.load_state_dict(transformer.state_dict(), strict=False)
     for own, theirs in zip(generator.decoder.layers, model.bert.encoder.layer):
         cross = theirs.crossattention
-        for name, part in (("query", cross.self.query), ("key", cross.self.key), ("value", cross.self.value),
-                           ("out", cross.output.dense)):
+        for name, part in (
+            ("query", cross.self.query),
+            ("key", cross.self.key),
+            ("value", cross.self.value),
+            ("out", cross.output.dense),
+        ):
             part.load_state_dict(getattr(own.cross_attention, name).state_dict())
         cross.output.LayerNorm.load_state_dict(own.cross_norm.state_dict())
     head = model.cls.predictions
@@ -75,8 +81,11 @@ def test_loss_and_gradients_are_those_of_a_bert_decoder(shallow, pairs):
     loss = generator(batch)
     loss.backward()
     states = generator.encoder.token_embeddings(batch).detach()
-    logits = reference(input_ids=batch["decoder_input_ids"], encoder_hidden_states=states,
-                       encoder_attention_mask=batch["attention_mask"]).logits
+    logits = reference(
+        input_ids=batch["decoder_input_ids"],
+        encoder_hidden_states=states,
+        encoder_attention_mask=batch["attention_mask"],
+    ).logits
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten())
     expected.backward()
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), abs=1e-5)
@@ -111,7 +120,9 @@ def test_the_decoder_cannot_look_ahead_and_sees_all_of_its_passage_but_padding(g
 
 
 def test_tied_weights_are_one_and_untied_ones_are_not(shallow, pairs):
-    tied, untied = (QueryGenerator(shallow(LAYERS, max_length=32), tie_weights=tie, pointer=False) for tie in (True, False))
+    tied, untied = (
+        QueryGenerator(shallow(LAYERS, max_length=32), tie_weights=tie, pointer=False) for tie in (True, False)
+    )
     torch.testing.assert_close(tied.eval()(tied.collate(pairs, None)), untied.eval()(untied.collate(pairs, None)))
     count = [sum(p.numel() for p in g.parameters()) for g in (tied, untied)]
     of_encoder = sum(p.numel() for p in tied.encoder.parameters())
@@ -124,7 +135,9 @@ def test_tied_weights_are_one_and_untied_ones_are_not(shallow, pairs):
 def test_a_decoder_of_fewer_layers(shallow, pairs, tie_weights):
     """It is as that of an encoder that has no more, but for what it reads."""
     deep, flat = (QueryGenerator(shallow(n, max_length=32), tie_weights, 1, pointer=False).eval() for n in (LAYERS, 1))
-    new = [sum(p.numel() for p in g.parameters()) - sum(p.numel() for p in g.encoder.parameters()) for g in (deep, flat)]
+    new = [
+        sum(p.numel() for p in g.parameters()) - sum(p.numel() for p in g.encoder.parameters()) for g in (deep, flat)
+    ]
     assert new[0] == new[1] and deep.settings()["decoder_layers"] == 1
     batch = deep.collate(pairs[:4], None)
     with torch.no_grad():
@@ -138,8 +151,9 @@ def test_a_decoder_of_fewer_layers(shallow, pairs, tie_weights):
 
 def test_training_makes_the_queries_likelier(shallow, pairs):
     generator = QueryGenerator(shallow(1, max_length=24))
-    record = train(generator, pairs, TrainingConfig(steps=20, batch_size=8, learning_rate=1e-3, precision="fp32"),
-                   progress=False)
+    record = train(
+        generator, pairs, TrainingConfig(steps=20, batch_size=8, learning_rate=1e-3, precision="fp32"), progress=False
+    )
     assert sum(record.losses[-5:]) < 0.6 * sum(record.losses[:5])
     greedy = generator.generate([p for p, _ in pairs], 1, temperature=0, max_new_tokens=8)
     openings = {query.split()[0].lower() for _, query in pairs}
@@ -151,12 +165,15 @@ def test_training_makes_the_queries_likelier(shallow, pairs):
 
 def test_copied_and_written_are_a_distribution_by_hand():
     logits = torch.tensor([[0.2, 0.5, 0.3]]).log()
-    mixed = functional.copy_or_write(logits, torch.tensor([0.0]), torch.tensor([[0.6, 0.1, 0.3]]), torch.tensor([[1, 0, 1]]))
+    mixed = functional.copy_or_write(
+        logits, torch.tensor([0.0]), torch.tensor([[0.6, 0.1, 0.3]]), torch.tensor([[1, 0, 1]])
+    )
     torch.testing.assert_close(mixed, torch.tensor([[0.1 + 0.05, 0.25 + 0.45, 0.15]]))
     attention = torch.tensor([[0.6, 0.1, 0.3]])
     for gate, expected in ((60.0, logits.exp()), (-60.0, torch.tensor([[0.1, 0.9, 0.0]]))):
-        torch.testing.assert_close(functional.copy_or_write(logits, torch.tensor([gate]), attention,
-                                                            torch.tensor([[1, 0, 1]])), expected)
+        torch.testing.assert_close(
+            functional.copy_or_write(logits, torch.tensor([gate]), attention, torch.tensor([[1, 0, 1]])), expected
+        )
 
 
 def test_the_pointer_sees_no_padding_and_knows_what_stands_before(shallow, pairs):
@@ -169,12 +186,16 @@ def test_the_pointer_sees_no_padding_and_knows_what_stands_before(shallow, pairs
         generator.pointer.before.weight.copy_(torch.eye(generator.encoder.dimension))
         embedded = generator.encoder.transformer.embeddings.word_embeddings(batch["input_ids"])
         keys = generator.pointer.read(torch.zeros_like(embedded), embedded)
-        wanted = torch.nn.functional.layer_norm(embedded, embedded.shape[-1:])  # as a decoder that has just written these
+        wanted = torch.nn.functional.layer_norm(
+            embedded, embedded.shape[-1:]
+        )  # as a decoder that has just written these
         attention, _ = generator.pointer(wanted, keys, batch["attention_mask"])
     assert torch.allclose(attention.sum(-1), torch.ones(()), atol=1e-5)
     assert (attention.masked_select(batch["attention_mask"][:, None] == 0) == 0).all()
     for ids, row, length in zip(batch["input_ids"], attention, batch["attention_mask"].sum(1).tolist()):
-        assert all(ids[row[place].argmax() - 1] == ids[place] for place in range(length - 1))  # it points behind the token
+        assert all(
+            ids[row[place].argmax() - 1] == ids[place] for place in range(length - 1)
+        )  # it points behind the token
 
 
 def test_a_pointer_learns_to_copy(shallow, docs):
@@ -267,7 +288,7 @@ def test_the_same_seed_writes_the_same_queries_whatever_the_batches(confident, p
 
 def test_greedy_is_the_likeliest_token_every_time(confident, pairs):
     (passage, _), *_ = pairs
-    (query, again), = confident.generate([passage], 2, temperature=0, max_new_tokens=5)
+    ((query, again),) = confident.generate([passage], 2, temperature=0, max_new_tokens=5)
     ids = [confident.begin_id]
     special = [i for i in confident.tokenizer.all_special_ids if i != confident.end_id]
     batch = confident.encoder.tokenize([passage])
@@ -291,10 +312,17 @@ def test_an_end_ends_a_query(confident, pairs):
     assert not confident.training and confident.train().generate(passages[:1]) and confident.training
 
 
-@pytest.mark.parametrize("option, value, message", [
-    ("queries_per_passage", 0, "queries_per_passage is 0"), ("top_p", 0, "top_p is 0; it is a probability above 0"),
-    ("top_p", 1.5, "top_p is 1.5"), ("temperature", -1, "temperature is -1"), ("max_new_tokens", 0, "max_new_tokens is 0"),
-    ("batch_size", 0, "batch_size is 0")])
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("queries_per_passage", 0, "queries_per_passage is 0"),
+        ("top_p", 0, "top_p is 0; it is a probability above 0"),
+        ("top_p", 1.5, "top_p is 1.5"),
+        ("temperature", -1, "temperature is -1"),
+        ("max_new_tokens", 0, "max_new_tokens is 0"),
+        ("batch_size", 0, "batch_size is 0"),
+    ],
+)
 def test_settings_out_of_range(generator, option, value, message):
     with pytest.raises(ValueError, match=message):
         generator.generate(["Sort an array."], **{option: value})
@@ -318,8 +346,12 @@ def test_what_is_saved_is_loaded(shallow, pairs, tmp_path, tie_weights, decoder_
     with torch.no_grad():
         assert torch.equal(loaded(batch), generator(batch))
     encoder = SentenceEncoder.from_pretrained(tmp_path, device="cpu", max_length=32)
-    assert (encoder.encode([p for p, _ in pairs[:4]]) == SentenceEncoder(
-        generator.encoder.transformer, encoder.tokenizer, max_length=32).encode([p for p, _ in pairs[:4]])).all()
+    assert (
+        encoder.encode([p for p, _ in pairs[:4]])
+        == SentenceEncoder(generator.encoder.transformer, encoder.tokenizer, max_length=32).encode(
+            [p for p, _ in pairs[:4]]
+        )
+    ).all()
 
 
 def test_half_precision_halves_the_file(generator, pairs, tmp_path):
@@ -358,14 +390,25 @@ def t5(docs, tmp_path_factory):
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     special = ["<pad>", "</s>", "<unk>"]
-    tokenizer.train_from_iterator(docs.validation.sentences[:400],
-                                  trainers.UnigramTrainer(vocab_size=400, special_tokens=special, unk_token="<unk>"))
+    tokenizer.train_from_iterator(
+        docs.validation.sentences[:400],
+        trainers.UnigramTrainer(vocab_size=400, special_tokens=special, unk_token="<unk>"),
+    )
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>",
-                            model_max_length=64).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=64
+    ).save_pretrained(folder)
     torch.manual_seed(0)
-    config = transformers.T5Config(vocab_size=400, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4,
-                                   decoder_start_token_id=0, initializer_factor=3.0)
+    config = transformers.T5Config(
+        vocab_size=400,
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_heads=4,
+        decoder_start_token_id=0,
+        initializer_factor=3.0,
+    )
     transformers.T5ForConditionalGeneration(config).save_pretrained(folder)
     return folder
 
@@ -375,9 +418,18 @@ def test_greedy_t5_is_transformers_own(t5, pairs):
     ours = QueryGenerator.from_pretrained(t5, device="cpu")
     queries = ours.generate(passages, 1, temperature=0, max_new_tokens=10, batch_size=4)
     inputs = ours.tokenizer(passages, padding=True, truncation=True, max_length=350, return_tensors="pt")
-    theirs = ours.model.generate(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=10,
-                                 min_new_tokens=2, do_sample=False, num_beams=1, suppress_tokens=[0, 2])
-    assert [rows[0] for rows in queries] == [t.strip() for t in ours.tokenizer.batch_decode(theirs, skip_special_tokens=True)]
+    theirs = ours.model.generate(
+        input_ids=inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
+        max_new_tokens=10,
+        min_new_tokens=2,
+        do_sample=False,
+        num_beams=1,
+        suppress_tokens=[0, 2],
+    )
+    assert [rows[0] for rows in queries] == [
+        t.strip() for t in ours.tokenizer.batch_decode(theirs, skip_special_tokens=True)
+    ]
     assert len({rows[0] for rows in queries}) > 1
 
 

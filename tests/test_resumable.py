@@ -46,7 +46,9 @@ def test_interrupted_work_ends_as_if_it_had_not_been(tmp_path, stop_after):
     assert run(lengths(called), tmp_path / "stopped") == whole
     assert called == [0, 1, 2, 3, 4]  # nothing was done twice
     assert run(lengths(called), tmp_path / "stopped") == whole and len(called) == 5
-    files = [sorted((p.name, p.read_bytes()) for p in (tmp_path / name).rglob("*.jsonl")) for name in ("whole", "stopped")]
+    files = [
+        sorted((p.name, p.read_bytes()) for p in (tmp_path / name).rglob("*.jsonl")) for name in ("whole", "stopped")
+    ]
     assert files[0] == files[1] and len(files[0]) == 5
 
 
@@ -130,8 +132,28 @@ def test_odd_work(tmp_path, monkeypatch):
 
 
 def test_equal_content_has_equal_fingerprints(shallow):
-    things = [1, 1.0, "1", True, None, [1, 2], [[1], 2], ["12"], {"a": 1}, {"b": 1}, {"a", "b"}, {"a"}, [], {}, "", np.arange(3), np.arange(3.0),
-              torch.arange(3), torch.arange(3.0), torch.arange(3.0)[None]]
+    things = [
+        1,
+        1.0,
+        "1",
+        True,
+        None,
+        [1, 2],
+        [[1], 2],
+        ["12"],
+        {"a": 1},
+        {"b": 1},
+        {"a", "b"},
+        {"a"},
+        [],
+        {},
+        "",
+        np.arange(3),
+        np.arange(3.0),
+        torch.arange(3),
+        torch.arange(3.0),
+        torch.arange(3.0)[None],
+    ]
     keys = [fingerprint(thing) for thing in things]
     assert len(set(keys)) == len(keys) and keys == [fingerprint(thing) for thing in things]
 
@@ -153,10 +175,16 @@ def test_a_model_is_known_by_weights_and_settings(shallow):
 
 def test_a_search_is_known_by_its_texts_its_settings_and_its_encoder(shallow):
     texts, encoder = {"a": "Sort an array.", "b": "Join tables."}, shallow(1, max_length=16)
-    searches = [lambda: BM25Search(texts), lambda: BM25Search(texts, k1=0.5), lambda: BM25Search({**texts, "c": "Plot."}),
-                lambda: ExactSearch(encoder, texts), lambda: ExactSearch(encoder, list(texts.values())),
-                lambda: ExactSearch(shallow(2, max_length=16), texts),
-                lambda: HybridSearch([BM25Search(texts), ExactSearch(encoder, texts)]), lambda: BM25Search(texts, b=0.5)]
+    searches = [
+        lambda: BM25Search(texts),
+        lambda: BM25Search(texts, k1=0.5),
+        lambda: BM25Search({**texts, "c": "Plot."}),
+        lambda: ExactSearch(encoder, texts),
+        lambda: ExactSearch(encoder, list(texts.values())),
+        lambda: ExactSearch(shallow(2, max_length=16), texts),
+        lambda: HybridSearch([BM25Search(texts), ExactSearch(encoder, texts)]),
+        lambda: BM25Search(texts, b=0.5),
+    ]
     keys = [fingerprint(make()) for make in searches]
     assert len(set(keys)) == len(keys) and keys == [fingerprint(make()) for make in searches]
     with pytest.raises(TypeError, match="a function has no fingerprint"):
@@ -173,6 +201,14 @@ print(fingerprint([BM25Search(texts), texts, {"bm25", "dense", "both"}]))
 
 def test_a_fingerprint_is_the_same_in_every_process():
     """Python orders a set of words anew in every process; what a killed process kept must be found by the next."""
-    known = {subprocess.run([sys.executable, "-c", KNOWN], capture_output=True, text=True, check=True,
-                            env=os.environ | {"PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")}
+    known = {
+        subprocess.run(
+            [sys.executable, "-c", KNOWN],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }
     assert len(known) == 1

@@ -53,7 +53,9 @@ def test_practice_reads_training_text_alone_and_writes_no_summary(docs):
     assert len(pairs) > 10_000
     assert all(sentence in allowed for _, sentence in pairs)
     assert sum(sentence in passage for passage, sentence in pairs) < 0.02 * len(pairs)  # as a part of a longer sentence
-    assert len([s for _, s in pairs if s in summaries]) < 0.01 * len(pairs)  # a sentence can stand in another document too
+    assert len([s for _, s in pairs if s in summaries]) < 0.01 * len(
+        pairs
+    )  # a sentence can stand in another document too
 
 
 @pytest.fixture

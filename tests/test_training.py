@@ -17,8 +17,9 @@ from course_lib.encoder import SentenceEncoder
 from course_lib.objectives import MaskedLanguageModel, SimCSE
 from course_lib.training import Batches, TrainingConfig, choose_precision, schedule, train
 
-CONFIG = TrainingConfig(steps=8, batch_size=4, learning_rate=1e-3, accumulate=2, evaluate_every=2, checkpoint_every=3,
-                        precision="fp32")
+CONFIG = TrainingConfig(
+    steps=8, batch_size=4, learning_rate=1e-3, accumulate=2, evaluate_every=2, checkpoint_every=3, precision="fp32"
+)
 
 
 @pytest.fixture(scope="module")
@@ -240,10 +241,15 @@ def test_resume_without_a_checkpoint_starts(fresh, sentences, tmp_path):
     assert len(run(fresh(), sentences, replace(CONFIG, steps=2), output=tmp_path, resume=True).steps) == 2
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"learning_rate": 2e-3}, "learning_rate was 0.001 and is 0.002"), ({"seed": 3}, "seed was 0 and is 3"),
-    ({"precision": "bf16"}, "precision was 'fp32' and is 'bf16'"), ({"steps": 9}, "steps was 8 and is 9"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"learning_rate": 2e-3}, "learning_rate was 0.001 and is 0.002"),
+        ({"seed": 3}, "seed was 0 and is 3"),
+        ({"precision": "bf16"}, "precision was 'fp32' and is 'bf16'"),
+        ({"steps": 9}, "steps was 8 and is 9"),
+    ],
+)
 def test_a_checkpoint_of_other_settings_is_refused(fresh, sentences, tmp_path, change, message):
     run(stops(fresh(), 3, KeyboardInterrupt), sentences, output=tmp_path)
     before = (tmp_path / training.CHECKPOINT).read_bytes()
@@ -348,8 +354,16 @@ def moved(before, after):
 
 
 def test_a_step_is_the_mean_gradient_of_its_batches(fresh, sentences):
-    config = TrainingConfig(steps=1, batch_size=4, accumulate=3, learning_rate=0.1, warmup=0, schedule="constant",
-                            max_gradient_norm=1e9, precision="fp32")
+    config = TrainingConfig(
+        steps=1,
+        batch_size=4,
+        accumulate=3,
+        learning_rate=0.1,
+        warmup=0,
+        schedule="constant",
+        max_gradient_norm=1e9,
+        precision="fp32",
+    )
     objective, reference = (without_dropout(fresh(Plain)) for _ in range(2))
     before = weights(objective)
     record = run(objective, sentences, config)
@@ -373,8 +387,15 @@ def without_dropout(objective):
 
 
 def test_gradients_are_clipped_to_a_total_length(fresh, sentences):
-    config = TrainingConfig(steps=1, batch_size=8, learning_rate=1.0, warmup=0, schedule="constant", precision="fp32",
-                            max_gradient_norm=0.01)
+    config = TrainingConfig(
+        steps=1,
+        batch_size=8,
+        learning_rate=1.0,
+        warmup=0,
+        schedule="constant",
+        precision="fp32",
+        max_gradient_norm=0.01,
+    )
     objective = fresh(Plain)
     before = weights(objective)
     record = run(objective, sentences, config)
@@ -418,9 +439,11 @@ def test_texts_are_tokenised_once(fresh, sentences, monkeypatch):
 
 
 def test_the_schedule_rises_and_falls_as_transformers_does():
-    for name, theirs in (("linear", transformers.get_linear_schedule_with_warmup),
-                         ("cosine", transformers.get_cosine_schedule_with_warmup),
-                         ("constant", lambda o, w, _: transformers.get_constant_schedule_with_warmup(o, w))):
+    for name, theirs in (
+        ("linear", transformers.get_linear_schedule_with_warmup),
+        ("cosine", transformers.get_cosine_schedule_with_warmup),
+        ("constant", lambda o, w, _: transformers.get_constant_schedule_with_warmup(o, w)),
+    ):
         config = TrainingConfig(schedule=name, warmup=0.1)
         ours = [schedule(step, 50, config) for step in range(50)]
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -434,7 +457,8 @@ def test_the_schedule_rises_and_falls_as_transformers_does():
 def test_the_learning_rate_of_a_run_follows_the_schedule(fresh, sentences):
     record = run(fresh(), sentences, replace(CONFIG, warmup=0.5))
     assert [s["learning_rate"] for s in record.steps] == pytest.approx(
-        [0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
+        [0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3, 0.25e-3]
+    )
 
 
 # --------------------------------------------------------------------------- batches
@@ -508,12 +532,16 @@ def test_a_batch_that_is_too_small_is_left_out():
 # --------------------------------------------------------------------------- errors
 
 
-@pytest.mark.parametrize("texts, error, message", [
-    ([], ValueError, "`texts` is empty; there is nothing to train on"),
-    (["alone"], ValueError, "the number of texts is 1; SimCSE compares .* at least 2"),
-    ("a text", TypeError, "`texts` is a str; pass a list"), (None, TypeError, "`texts` is a NoneType"),
-    (["a", None, "b"], TypeError, r"`texts`\[1\] is None"),
-])
+@pytest.mark.parametrize(
+    "texts, error, message",
+    [
+        ([], ValueError, "`texts` is empty; there is nothing to train on"),
+        (["alone"], ValueError, "the number of texts is 1; SimCSE compares .* at least 2"),
+        ("a text", TypeError, "`texts` is a str; pass a list"),
+        (None, TypeError, "`texts` is a NoneType"),
+        (["a", None, "b"], TypeError, r"`texts`\[1\] is None"),
+    ],
+)
 def test_texts_that_cannot_be_trained_on(fresh, texts, error, message):
     with pytest.raises(error, match=message):
         run(fresh(), texts)
@@ -529,12 +557,15 @@ def test_two_texts_and_an_empty_one_are_enough(fresh):
     assert all(math.isfinite(x) for x in run(fresh(), ["", "array"], replace(CONFIG, steps=2)).losses)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"resume": True}, "resume=True needs output"),
-    ({"config": replace(CONFIG, keep_best=True)}, "keep_best=True needs evaluate"),
-    ({"evaluate": lambda encoder: 0.5}, r"evaluate returned 0.5; it must return \{name: number\}"),
-    ({"evaluate": lambda encoder: {}}, r"evaluate returned \{\}"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"resume": True}, "resume=True needs output"),
+        ({"config": replace(CONFIG, keep_best=True)}, "keep_best=True needs evaluate"),
+        ({"evaluate": lambda encoder: 0.5}, r"evaluate returned 0.5; it must return \{name: number\}"),
+        ({"evaluate": lambda encoder: {}}, r"evaluate returned \{\}"),
+    ],
+)
 def test_options_that_do_not_fit(fresh, sentences, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         run(fresh(), sentences, **options)
@@ -546,15 +577,23 @@ def test_a_file_as_output(fresh, sentences, tmp_path):
         run(fresh(), sentences, output=tmp_path / "file")
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"batch_size": 0}, "batch_size is 0; it must be above 0"), ({"learning_rate": -1}, "learning_rate is -1"),
-    ({"accumulate": 0}, "accumulate is 0"), ({"epochs": 0}, "epochs is 0"), ({"warmup": 10}, "warmup is 10"),
-    ({"max_gradient_norm": 0}, "max_gradient_norm is 0"), ({"steps": 0}, "steps is 0; it must be at least 1"),
-    ({"weight_decay": -0.1}, "weight_decay is -0.1; it must be at least 0"),
-    ({"evaluate_every": -1}, "evaluate_every is -1"), ({"checkpoint_every": -1}, "checkpoint_every is -1"),
-    ({"schedule": "step"}, "schedule is 'step'; choose one of linear, cosine, constant"),
-    ({"precision": "float16"}, "precision is 'float16'; choose one of auto, fp32, bf16, fp16"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"batch_size": 0}, "batch_size is 0; it must be above 0"),
+        ({"learning_rate": -1}, "learning_rate is -1"),
+        ({"accumulate": 0}, "accumulate is 0"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"warmup": 10}, "warmup is 10"),
+        ({"max_gradient_norm": 0}, "max_gradient_norm is 0"),
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1; it must be at least 0"),
+        ({"evaluate_every": -1}, "evaluate_every is -1"),
+        ({"checkpoint_every": -1}, "checkpoint_every is -1"),
+        ({"schedule": "step"}, "schedule is 'step'; choose one of linear, cosine, constant"),
+        ({"precision": "float16"}, "precision is 'float16'; choose one of auto, fp32, bf16, fp16"),
+    ],
+)
 def test_settings_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**options)

@@ -206,10 +206,15 @@ def test_cross_attention_is_a_linear_map(shallow, sentences):
         tsdae.zero_grad()
         loss = tsdae(batch)
         loss.backward()
-        results.append([loss.detach()] + [p.grad.clone() for k, p in tsdae.named_parameters()
-                                          if p.grad is not None and not is_query_or_key(k)])
-        largest = {is_query_or_key(k): float(p.grad.abs().max()) for k, p in tsdae.named_parameters()
-                   if "cross_attention" in k and p.grad is not None}
+        results.append(
+            [loss.detach()]
+            + [p.grad.clone() for k, p in tsdae.named_parameters() if p.grad is not None and not is_query_or_key(k)]
+        )
+        largest = {
+            is_query_or_key(k): float(p.grad.abs().max())
+            for k, p in tsdae.named_parameters()
+            if "cross_attention" in k and p.grad is not None
+        }
         assert largest[False] > 1e-4 and largest.get(True, 0.0) < 1e-9
     assert len(results[0]) == len(results[1]) > 40
     for one, other in zip(*results):
@@ -247,8 +252,9 @@ def test_the_short_form_drops_what_attention_drops(shallow, sentences):
 
 def test_tied_weights_are_the_encoder_s_own(tsdae, sentences):
     own = {id(p) for p in tsdae.encoder.parameters()}
-    new = {id(p) for p in tsdae.new_weights()} | {id(p) for p in (tsdae.head.bias, *tsdae.head.dense.parameters(),
-                                                                  *tsdae.head.norm.parameters())}
+    new = {id(p) for p in tsdae.new_weights()} | {
+        id(p) for p in (tsdae.head.bias, *tsdae.head.dense.parameters(), *tsdae.head.norm.parameters())
+    }
     assert {id(p) for p in tsdae.parameters()} == own | new and not own & new
     assert tsdae.head.embeddings is tsdae.encoder.transformer.get_input_embeddings()
     before = tsdae.encoder.encode(sentences)
@@ -294,8 +300,12 @@ def test_new_weights_have_a_rate_of_their_own(shallow, random_encoder, sentences
         torch.manual_seed(0)
         tsdae = DenoisingAutoEncoder(shallow(1, pooling="cls"), new_weights_rate=rate)
         before = {k: p.detach().clone() for k, p in tsdae.named_parameters()}
-        train(tsdae, sentences, TrainingConfig(steps=1, warmup=0, learning_rate=1e-3, precision="fp32", weight_decay=0),
-              progress=False)
+        train(
+            tsdae,
+            sentences,
+            TrainingConfig(steps=1, warmup=0, learning_rate=1e-3, precision="fp32", weight_decay=0),
+            progress=False,
+        )
         moved.append({k: float((p.detach() - before[k]).abs().max()) for k, p in tsdae.named_parameters()})
     for name in moved[0]:
         factor = 5.0 if ".cross_" in name else 1.0
@@ -348,9 +358,16 @@ def test_stopped_and_resumed_is_never_stopped(shallow, docs, tmp_path):
 def test_settings(shallow):
     tsdae = DenoisingAutoEncoder(shallow(2, pooling="cls", max_length=16), 0.4, False, 1, False, "attention", 10.0)
     assert tsdae.settings() == {
-        "name": "DenoisingAutoEncoder", "deletion_probability": 0.4, "tie_weights": False, "decoder_layers": 1,
-        "whole_word": False, "cross_attention": "attention", "new_weights_rate": 10.0, "pooling": "cls",
-        "max_length": 16}
+        "name": "DenoisingAutoEncoder",
+        "deletion_probability": 0.4,
+        "tie_weights": False,
+        "decoder_layers": 1,
+        "whole_word": False,
+        "cross_attention": "attention",
+        "new_weights_rate": 10.0,
+        "pooling": "cls",
+        "max_length": 16,
+    }
 
 
 # --------------------------------------------------------------------------- what it refuses
@@ -363,24 +380,31 @@ def test_a_batch_that_is_padded_on_the_left(tsdae, sentences):
         tsdae(left)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"deletion_probability": 1}, "deletion_probability is 1; it must be at least 0 and below 1"),
-    ({"deletion_probability": -0.1}, "deletion_probability is -0.1"),
-    ({"decoder_layers": 0}, "decoder_layers is 0; this encoder has 1 to 2 to offer"),
-    ({"decoder_layers": 3}, "decoder_layers is 3; this encoder has 1 to 2"),
-    ({"cross_attention": "none"}, "cross_attention is 'none'; choose"),
-    ({"new_weights_rate": 0}, "new_weights_rate is 0; it multiplies"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"deletion_probability": 1}, "deletion_probability is 1; it must be at least 0 and below 1"),
+        ({"deletion_probability": -0.1}, "deletion_probability is -0.1"),
+        ({"decoder_layers": 0}, "decoder_layers is 0; this encoder has 1 to 2 to offer"),
+        ({"decoder_layers": 3}, "decoder_layers is 3; this encoder has 1 to 2"),
+        ({"cross_attention": "none"}, "cross_attention is 'none'; choose"),
+        ({"new_weights_rate": 0}, "new_weights_rate is 0; it multiplies"),
+    ],
+)
 def test_settings_out_of_range(shallow, options, message):
     with pytest.raises(ValueError, match=message):
         DenoisingAutoEncoder(shallow(2), **options)
 
 
-@pytest.mark.parametrize("config", [
-    transformers.AlbertConfig(vocab_size=99, embedding_size=16, **SIZES),
-    transformers.DebertaV2Config(vocab_size=99, **SIZES),
-    transformers.ElectraConfig(vocab_size=99, embedding_size=16, **SIZES),
-], ids=["albert", "deberta", "electra"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        transformers.AlbertConfig(vocab_size=99, embedding_size=16, **SIZES),
+        transformers.DebertaV2Config(vocab_size=99, **SIZES),
+        transformers.ElectraConfig(vocab_size=99, embedding_size=16, **SIZES),
+    ],
+    ids=["albert", "deberta", "electra"],
+)
 def test_layers_of_another_kind(config):
     with pytest.raises(ValueError, match="cannot turn into a decoder; take an encoder"):
         Decoder(transformers.AutoModel.from_config(config))
@@ -400,5 +424,7 @@ def test_the_rate_of_deletion_reaches_the_encoder(shallow, sentences):
     tsdae = DenoisingAutoEncoder(shallow(), deletion_probability=0)
     batch, whole = tsdae.collate(sentences, seeded()), tsdae.encoder.tokenize(sentences)
     assert all(torch.equal(batch[k], whole[k]) for k in whole)
-    assert torch.equal(functional.next_token_targets(**{"ids": whole["input_ids"], "mask": whole["attention_mask"]})[1],
-                       batch["labels"])
+    assert torch.equal(
+        functional.next_token_targets(**{"ids": whole["input_ids"], "mask": whole["attention_mask"]})[1],
+        batch["labels"],
+    )

@@ -67,9 +67,15 @@ def versions():
 def machine():
     """What ran it, without naming whose it is."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"system": platform.system(), "processor": platform.machine(), "instructions": torch.backends.cpu.get_cpu_capability(),
-            "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-            "memory_gb": round(psutil.virtual_memory().total / 2**30), "gpu": gpu}
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30),
+        "gpu": gpu,
+    }
 
 
 # --------------------------------------------------------------------------- measuring
@@ -88,14 +94,23 @@ def measure(ranker, tasks, sts=None, queries=None):
         relevant = {q: task.relevant[q] for q in chosen}
         corpus = task.corpus if queries is None else _smaller(task.corpus, relevant, 4 * queries)
         scores = evaluate_retrieval(ranker, chosen, corpus, relevant, drop_identical=True)
-        results[task.name] = {"title": task.title, "metric": task.metric, "value": scores[task.metric],
-                              "per_query": _rounded(scores["per_query"][task.metric])}
+        results[task.name] = {
+            "title": task.title,
+            "metric": task.metric,
+            "value": scores[task.metric],
+            "per_query": _rounded(scores["per_query"][task.metric]),
+        }
     if sts is not None and hasattr(ranker, "encode"):
         first, second, scores = (list(part)[: queries and 5 * queries] for part in sts)
         similarities = sts_similarities(ranker, first, second)
         value, _, _ = bootstrap_spearman(similarities, scores, samples=1)
-        results[STS] = {"title": "STS-B", "metric": "spearman", "value": value, "scores": scores,
-                        "per_query": _rounded(dict(enumerate(similarities.tolist())))}
+        results[STS] = {
+            "title": "STS-B",
+            "metric": "spearman",
+            "value": value,
+            "scores": scores,
+            "per_query": _rounded(dict(enumerate(similarities.tolist()))),
+        }
     return results
 
 
@@ -158,10 +173,16 @@ def table(records):
     for method in methods:
         mine = [r for r in records if r.method == method]
         note = f" ({mine[0].note})" if mine[0].note else ""
-        rows.append({"method": mine[0].title + note, **{t: interval(mine, t) for t in tasks}, "seeds": len(mine),
-                     "seconds": _seconds(mine) if mine[0].training else None,
-                     "texts_per_second": sum(r.texts_per_second for r in mine) / len(mine) or None,
-                     "peak_memory": max(r.peak_memory for r in mine) or None})
+        rows.append(
+            {
+                "method": mine[0].title + note,
+                **{t: interval(mine, t) for t in tasks},
+                "seeds": len(mine),
+                "seconds": _seconds(mine) if mine[0].training else None,
+                "texts_per_second": sum(r.texts_per_second for r in mine) / len(mine) or None,
+                "peak_memory": max(r.peak_memory for r in mine) or None,
+            }
+        )
     return rows
 
 
@@ -170,7 +191,11 @@ def sentences_seen(record):
     without a training."""
     if not record.training:
         return 0
-    return len(record.training["steps"]) * record.training["config"]["batch_size"] * record.training["config"]["accumulate"]
+    return (
+        len(record.training["steps"])
+        * record.training["config"]["batch_size"]
+        * record.training["config"]["accumulate"]
+    )
 
 
 def at_equal_sentences(records, sentences):
@@ -222,13 +247,21 @@ def as_rich_table(records):
     from rich.table import Table
 
     titles = task_titles(records)
-    shown = Table(title=f"Held-out results, {records[0].profile} profile (95 % intervals)", box=box.SIMPLE_HEAD,
-                  padding=(0, 1, 1, 0), collapse_padding=True)
+    shown = Table(
+        title=f"Held-out results, {records[0].profile} profile (95 % intervals)",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 1, 0),
+        collapse_padding=True,
+    )
     for i, heading in enumerate(_heading(titles)):
         for words in ("Summary →", "Across", "Training", "Peak"):
             heading = heading.replace(f"{words} ", f"{words}\n")
-        shown.add_column(heading.replace(", ", "\n").replace("/s", "\n/s"), justify="right" if i else "left", no_wrap=i > 0,
-                         min_width=0 if i else 16)
+        shown.add_column(
+            heading.replace(", ", "\n").replace("/s", "\n/s"),
+            justify="right" if i else "left",
+            no_wrap=i > 0,
+            min_width=0 if i else 16,
+        )
     for row in table(records):
         shown.add_row(*(c.replace(" [0", "\n").replace(", 0", "–").rstrip("]") for c in _cells(row, titles)))
     return shown
@@ -247,10 +280,17 @@ def as_html(records, picture=None):
 
     titles = task_titles(records)
     head = "".join(f"<th scope='col'>{html.escape(h)}</th>" for h in _heading(titles))
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in _cells(row, titles)) + "</tr>" for row in table(records))
-    image = "" if picture is None else (
-        "<img alt='Bars: each method on each task with its 95 % interval, the values of the table' style='max-width:100%' "
-        f"src='data:image/png;base64,{base64.b64encode(picture).decode()}'>")
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in _cells(row, titles)) + "</tr>" for row in table(records)
+    )
+    image = (
+        ""
+        if picture is None
+        else (
+            "<img alt='Bars: each method on each task with its 95 % interval, the values of the table' style='max-width:100%' "
+            f"src='data:image/png;base64,{base64.b64encode(picture).decode()}'>"
+        )
+    )
     about = records[0]
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>Comparison</title><style>"
@@ -259,4 +299,5 @@ def as_html(records, picture=None):
         f"</style><h1>Comparison of methods, {html.escape(about.profile)} profile</h1>"
         "<p>Every number is computed from the run records; brackets hold 95 % bootstrap intervals over queries.</p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{image}"
-        f"<p>Machine: {html.escape(json.dumps(about.machine))}<br>Versions: {html.escape(json.dumps(about.versions))}</p></html>")
+        f"<p>Machine: {html.escape(json.dumps(about.machine))}<br>Versions: {html.escape(json.dumps(about.versions))}</p></html>"
+    )

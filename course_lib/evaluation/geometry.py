@@ -15,8 +15,12 @@ def embedding_geometry(x):
     """
     x = _check(x)
     variances = _component_variances(x)
-    return {"mean_cosine": _mean_cosine(x), "effective_rank": _effective_rank(x),
-            "participation_ratio": _participation_ratio(variances), "isoscore": _isoscore(variances)}
+    return {
+        "mean_cosine": _mean_cosine(x),
+        "effective_rank": _effective_rank(x),
+        "participation_ratio": _participation_ratio(variances),
+        "isoscore": _isoscore(variances),
+    }
 
 
 def _check(x):
@@ -24,8 +28,10 @@ def _check(x):
     if x.ndim != 2 or min(x.shape) < 2:
         raise ValueError(f"`x` has shape {x.shape}; pass one row a text, (N, d), with N and d at least 2")
     if not np.isfinite(x).all():
-        raise ValueError(f"`x` holds {np.count_nonzero(~np.isfinite(x))} values that are NaN or infinite; "
-                         "a training that diverged gives such embeddings")
+        raise ValueError(
+            f"`x` holds {np.count_nonzero(~np.isfinite(x))} values that are NaN or infinite; "
+            "a training that diverged gives such embeddings"
+        )
     return x
 
 

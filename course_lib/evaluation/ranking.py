@@ -86,13 +86,19 @@ def score_rankings(rankings, relevant, k=10):
             continue
         if len(set(ranked)) < len(ranked):
             raise ValueError(f"the ranking of query {query!r} names an id twice; every document has one rank")
-        scores = (ndcg_at_k(ranked, grades, k), average_precision(ranked, grades), reciprocal_rank(ranked, grades, k),
-                  recall_at_k(ranked, grades, 100))
+        scores = (
+            ndcg_at_k(ranked, grades, k),
+            average_precision(ranked, grades),
+            reciprocal_rank(ranked, grades, k),
+            recall_at_k(ranked, grades, 100),
+        )
         for of_query, score in zip(values.values(), scores):
             of_query[query] = score
     if judged:
-        raise ValueError(f"`rankings` lacks {len(judged)} judged queries, first {next(iter(judged))!r}; "
-                         "give a query for which nothing was found an empty list")
+        raise ValueError(
+            f"`rankings` lacks {len(judged)} judged queries, first {next(iter(judged))!r}; "
+            "give a query for which nothing was found an empty list"
+        )
     return values
 
 
@@ -147,8 +153,9 @@ def evaluate_retrieval(encoder, queries, corpus, relevant, k=10, drop_identical=
         relevant = {query: {i: g for i, g in grades.items() if i != query} for query, grades in relevant.items()}
     judged = {query: text for query, text in queries.items() if _relevant(relevant.get(query, {}))}
     if not judged:
-        raise ValueError(f"`relevant` has no grade above 0 for any of the {len(queries)} `queries`; "
-                         "there is nothing to measure")
+        raise ValueError(
+            f"`relevant` has no grade above 0 for any of the {len(queries)} `queries`; there is nothing to measure"
+        )
     rankings = _rankings(encoder, judged, {i: corpus[i] for i in neutral_order(corpus)}, batch_size)
     if drop_identical:
         rankings = ((query, [i for i in ranked if i != query]) for query, ranked in rankings)
@@ -160,8 +167,10 @@ def _rankings(encoder, queries, corpus, batch_size):
         return _rank_each(encoder, queries, corpus, None, batch_size)
     ranker = getattr(encoder, "rank", encoder)
     if not callable(ranker):
-        raise TypeError(f"`encoder` is a {type(encoder).__name__}; pass something with `.encode(texts)`, or a function "
-                        "of (queries, corpus) that returns {query id: [corpus ids, best first]}")
+        raise TypeError(
+            f"`encoder` is a {type(encoder).__name__}; pass something with `.encode(texts)`, or a function "
+            "of (queries, corpus) that returns {query id: [corpus ids, best first]}"
+        )
     return ranker(queries, corpus).items()
 
 
@@ -179,16 +188,20 @@ def _check_judgements(queries, corpus, relevant):
     check_texts(list(corpus.values()), "corpus", list(corpus))
     for query, grades in relevant.items():
         if not isinstance(grades, Mapping):
-            raise TypeError(f"`relevant`[{query!r}] is a {type(grades).__name__}; "
-                            "pass {corpus id: grade}, with grade 1 for relevant")
+            raise TypeError(
+                f"`relevant`[{query!r}] is a {type(grades).__name__}; "
+                "pass {corpus id: grade}, with grade 1 for relevant"
+            )
     _check_known("query", [query for query in relevant if query not in queries])
     _check_known("corpus", [i for grades in relevant.values() for i in grades if i not in corpus])
 
 
 def _check_known(kind, unknown):
     if unknown:
-        raise ValueError(f"`relevant` names {len(unknown)} {kind} ids that are not there, first {unknown[0]!r}; "
-                         "drop them, or check that ids have the same type everywhere")
+        raise ValueError(
+            f"`relevant` names {len(unknown)} {kind} ids that are not there, first {unknown[0]!r}; "
+            "drop them, or check that ids have the same type everywhere"
+        )
 
 
 def evaluate_reranking(encoder, samples, k=10, batch_size=64):

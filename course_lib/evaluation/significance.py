@@ -58,8 +58,9 @@ def paired_bootstrap(a, b, confidence=0.95, samples=10_000, seed=0):
     table_a, keys_a = _table(a, "a")
     table_b, keys_b = _table(b, "b", keys_a)
     if keys_a is None or keys_b is None:
-        raise TypeError("`a` and `b` must be {query id: value}, or lists of such dicts; "
-                        "a paired test matches queries by their ids")
+        raise TypeError(
+            "`a` and `b` must be {query id: value}, or lists of such dicts; a paired test matches queries by their ids"
+        )
     means = _resampled_means([table_a, table_b], samples, np.random.default_rng(seed))
     return _difference(table_a.mean() - table_b.mean(), means[0] - means[1], confidence)
 
@@ -104,19 +105,25 @@ def _table(values, name, keys=None):
         keys, table = None, seeds
     table = np.asarray(table, dtype=np.float64)
     if table.ndim != 2 or table.shape[1] < 2:
-        raise ValueError(f"`{name}` holds {table.shape[-1] if table.ndim == 2 else 'nested'} values; "
-                         "pass one value a query, for at least 2 queries")
+        raise ValueError(
+            f"`{name}` holds {table.shape[-1] if table.ndim == 2 else 'nested'} values; "
+            "pass one value a query, for at least 2 queries"
+        )
     if not np.isfinite(table).all():
-        raise ValueError(f"`{name}` holds {np.count_nonzero(~np.isfinite(table))} values that are NaN or infinite; "
-                         "leave out queries that were not measured")
+        raise ValueError(
+            f"`{name}` holds {np.count_nonzero(~np.isfinite(table))} values that are NaN or infinite; "
+            "leave out queries that were not measured"
+        )
     return table, keys
 
 
 def _check_same_queries(values, keys, name):
     different = set(values).symmetric_difference(keys)
     if different:
-        raise ValueError(f"`{name}`: {len(different)} queries are measured on one side only, first "
-                         f"{min(different, key=str)!r}; compare systems and seeds on the same queries")
+        raise ValueError(
+            f"`{name}`: {len(different)} queries are measured on one side only, first "
+            f"{min(different, key=str)!r}; compare systems and seeds on the same queries"
+        )
 
 
 def _similarities(values, scores, name):

@@ -32,24 +32,29 @@ def evaluate_sts(encoder, sentences1, sentences2, scores, batch_size=64):
     similarities = sts_similarities(encoder, sentences1, sentences2, batch_size)
     if np.ptp(similarities) == 0:
         return {"spearman": float("nan"), "pearson": float("nan")}
-    return {"spearman": float(stats.spearmanr(similarities, scores).statistic),
-            "pearson": float(stats.pearsonr(similarities.astype(np.float64), scores).statistic)}
+    return {
+        "spearman": float(stats.spearmanr(similarities, scores).statistic),
+        "pearson": float(stats.pearsonr(similarities.astype(np.float64), scores).statistic),
+    }
 
 
 def _check_pairs(sentences1, sentences2):
     check_texts(sentences1, "sentences1")
     check_texts(sentences2, "sentences2")
     if len(sentences1) != len(sentences2):
-        raise ValueError(f"`sentences1` holds {len(sentences1)} sentences and `sentences2` {len(sentences2)}; "
-                         "sentence i of one is compared with sentence i of the other, so pass equally many")
+        raise ValueError(
+            f"`sentences1` holds {len(sentences1)} sentences and `sentences2` {len(sentences2)}; "
+            "sentence i of one is compared with sentence i of the other, so pass equally many"
+        )
 
 
 def check_scores(scores):
     """The scores as (N,) float64. Raises ValueError where they cannot be correlated with anything."""
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 1 or len(scores) < 2:
-        raise ValueError(f"`scores` has shape {scores.shape}; a correlation needs one value a pair, "
-                         "for at least 2 pairs")
+        raise ValueError(
+            f"`scores` has shape {scores.shape}; a correlation needs one value a pair, for at least 2 pairs"
+        )
     if not np.isfinite(scores).all():
         first = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise ValueError(f"`scores`[{first}] is {scores[first]}; leave out the pairs that nobody scored")

@@ -39,22 +39,31 @@ def build(path, profile, seconds_a_cell=1800):
 
 
 def _execute(notebook, folder, seconds_a_cell):
-    NotebookClient(notebook, timeout=seconds_a_cell, kernel_name="python3", coalesce_streams=True,
-                   resources={"metadata": {"path": folder}}).execute()
+    NotebookClient(
+        notebook,
+        timeout=seconds_a_cell,
+        kernel_name="python3",
+        coalesce_streams=True,
+        resources={"metadata": {"path": folder}},
+    ).execute()
 
 
 def _note_time(name, profile, seconds):
     times = json.loads(TIMES.read_text(encoding="utf-8")) if TIMES.is_file() else {}
     here = machine()
     times.setdefault(profile.name, {})[name] = {
-        "minutes": round(seconds / 60, 2), "machine": here["gpu"] or f"{here['cores']} CPU cores ({here['instructions']})"}
+        "minutes": round(seconds / 60, 2),
+        "machine": here["gpu"] or f"{here['cores']} CPU cores ({here['instructions']})",
+    }
     write_atomically(TIMES, json.dumps(times, indent=1, sort_keys=True) + "\n")
 
 
 def clean(notebook):
     """Leave in a notebook what a reader needs: no widget state, no execution times, no machine's paths, stable ids."""
-    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-                         "language_info": {"name": "python"}}
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
     notebook.nbformat_minor = 5
     for i, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{i:02d}"

@@ -40,7 +40,9 @@ class Profile:
     queries: int | None = None  # of each labelled task; None for all
     target_passages: int | None = None  # that queries are generated for (GenQ, GPL); None for all
     seeds: tuple[int, ...] = (0,)
-    trains: tuple[str, ...] | None = None  # what `course compare` trains unasked, others are shown as recorded; None: all
+    trains: tuple[str, ...] | None = (
+        None  # what `course compare` trains unasked, others are shown as recorded; None: all
+    )
 
     def at_sentences(self, sentences):
         """The same profile with every method trained on so many sentences; it has a name of its own, and so have its runs."""
@@ -80,8 +82,15 @@ _FULL = {
     "mlm": Recipe(steps=10_000, batch_size=64, learning_rate=5e-5, max_length=100),
     "simcse": Recipe(steps=15_625, batch_size=64, learning_rate=3e-5, max_length=32, options={"temperature": 0.05}),
     "tsdae": Recipe(steps=100_000, batch_size=8, learning_rate=3e-5, max_length=75, pooling="cls", schedule="constant"),
-    "ct": Recipe(steps=5000, batch_size=16, learning_rate=1e-5, max_length=75, schedule="stepwise", warmup=0.0,
-                 options={"reduction": "mean"}),
+    "ct": Recipe(
+        steps=5000,
+        batch_size=16,
+        learning_rate=1e-5,
+        max_length=75,
+        schedule="stepwise",
+        warmup=0.0,
+        options={"reduction": "mean"},
+    ),
     "ct_in_batch": Recipe(steps=7800, batch_size=128, learning_rate=5e-5, max_length=75),
     "cropping": Recipe(steps=15_625, batch_size=64, learning_rate=5e-5, max_length=256),
     "source": Recipe(steps=1000, batch_size=64, learning_rate=2e-5, max_length=350),
@@ -89,22 +98,45 @@ _FULL = {
     "gpl": Recipe(steps=140_000, batch_size=32, learning_rate=2e-5, max_length=350, warmup=1000 / 140_000),
 }
 for _recipes in (_CPU, _GPU, _FULL):
-    _recipes |= {"simcse_cls": replace(_recipes["simcse"], pooling="cls"), "target": _recipes["genq"],
-                 "genq_long": replace(_recipes["genq"], steps=4 * _recipes["genq"].steps), "gpl_bm25": _recipes["gpl"],
-                 "gpl_bm25_long": replace(_recipes["gpl"], steps=4 * _recipes["gpl"].steps),
-                 "cropping_long": replace(_recipes["cropping"], steps=5 * _recipes["cropping"].steps),
-                 "cropping_gentle": replace(_recipes["cropping"], learning_rate=5e-5)}  # for a start that is finished already
+    _recipes |= {
+        "simcse_cls": replace(_recipes["simcse"], pooling="cls"),
+        "target": _recipes["genq"],
+        "genq_long": replace(_recipes["genq"], steps=4 * _recipes["genq"].steps),
+        "gpl_bm25": _recipes["gpl"],
+        "gpl_bm25_long": replace(_recipes["gpl"], steps=4 * _recipes["gpl"].steps),
+        "cropping_long": replace(_recipes["cropping"], steps=5 * _recipes["cropping"].steps),
+        "cropping_gentle": replace(_recipes["cropping"], learning_rate=5e-5),
+    }  # for a start that is finished already
 _SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
 _BASE = str(DATA / "base-encoder")
 PROFILES = {
     p.name: p
     for p in (
-        Profile("smoke", "continuous integration: every cell, few steps", "about two minutes on one core", _BASE, _SMOKE,
-                queries=25, target_passages=24),
-        Profile("cpu", "a laptop: real learning on the embedded texts", "one to nine minutes on two cores", _BASE, _CPU,
-                target_passages=1600, trains=("mlm", "simcse")),
-        Profile("gpu", "Colab's T4 and up: a hub model that never saw labelled pairs", "not measured yet",
-                "bert-base-uncased", _GPU),
+        Profile(
+            "smoke",
+            "continuous integration: every cell, few steps",
+            "about two minutes on one core",
+            _BASE,
+            _SMOKE,
+            queries=25,
+            target_passages=24,
+        ),
+        Profile(
+            "cpu",
+            "a laptop: real learning on the embedded texts",
+            "one to nine minutes on two cores",
+            _BASE,
+            _CPU,
+            target_passages=1600,
+            trains=("mlm", "simcse"),
+        ),
+        Profile(
+            "gpu",
+            "Colab's T4 and up: a hub model that never saw labelled pairs",
+            "not measured yet",
+            "bert-base-uncased",
+            _GPU,
+        ),
         Profile("full", "the papers' settings", "hours", "bert-base-uncased", _FULL, seeds=(0, 1, 2)),
     )
 }

@@ -22,8 +22,11 @@ def start(notebook):
     profile = current_profile()
     torch.manual_seed(0)
     measured = _times().get(profile.name, {}).get(notebook)
-    takes = f"this notebook took {measured['minutes']:.1f} min on {measured['machine']}" if measured else (
-        f"a notebook takes {profile.notebook_minutes}; this one has not been timed yet")
+    takes = (
+        f"this notebook took {measured['minutes']:.1f} min on {measured['machine']}"
+        if measured
+        else (f"a notebook takes {profile.notebook_minutes}; this one has not been timed yet")
+    )
     print(f"Profile: {profile.name} ({profile.purpose}); {takes}.")
     return profile
 

@@ -12,5 +12,16 @@ from course_lib.objectives.ranking import MultipleNegativesRanking
 from course_lib.objectives.simcse import SimCSE
 from course_lib.objectives.tsdae import DenoisingAutoEncoder
 
-__all__ = ["ContrastiveTension", "Cropping", "CrossEncoder", "DenoisingAutoEncoder", "InBatchContrastiveTension",
-           "MarginMSE", "MaskedLanguageModel", "MultipleNegativesRanking", "Objective", "QueryGenerator", "SimCSE"]
+__all__ = [
+    "ContrastiveTension",
+    "Cropping",
+    "CrossEncoder",
+    "DenoisingAutoEncoder",
+    "InBatchContrastiveTension",
+    "MarginMSE",
+    "MaskedLanguageModel",
+    "MultipleNegativesRanking",
+    "Objective",
+    "QueryGenerator",
+    "SimCSE",
+]

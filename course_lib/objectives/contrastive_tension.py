@@ -53,9 +53,11 @@ class ContrastiveTension(Objective):
 
     def collate(self, texts, generator):
         if len(texts) < self.smallest_batch:
-            raise ValueError(f"this batch holds {len(texts)} texts; ContrastiveTension makes a positive and "
-                             f"{self.negatives_per_positive} negatives of it and needs at least {self.smallest_batch}. "
-                             "Pass more texts or raise batch_size")
+            raise ValueError(
+                f"this batch holds {len(texts)} texts; ContrastiveTension makes a positive and "
+                f"{self.negatives_per_positive} negatives of it and needs at least {self.smallest_batch}. "
+                "Pass more texts or raise batch_size"
+            )
         first, second, labels = functional.sample_pairs(len(texts), self.negatives_per_positive, generator)
         batch = self.encoder.tokenize(texts)
         # the corpus may hold a text twice, or two that are equal once cut at max_length: no negative of each other

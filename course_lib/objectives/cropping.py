@@ -18,15 +18,19 @@ class Cropping(MultipleNegativesRanking):
     def __init__(self, encoder, scale=20.0, shortest=0.1, longest=0.5):
         super().__init__(encoder, scale)
         if not 0 < shortest <= longest <= 1:
-            raise ValueError(f"shortest is {shortest} and longest {longest}; they are shares of a passage: above 0, at most 1, "
-                             "and in this order")
+            raise ValueError(
+                f"shortest is {shortest} and longest {longest}; they are shares of a passage: above 0, at most 1, "
+                "and in this order"
+            )
         self.shortest, self.longest = shortest, longest
 
     def prepare(self, texts):
         return self.encoder.token_ids(texts)
 
     def collate(self, texts, generator):
-        queries, positives = zip(*((self.crop(ids, generator), self.crop(ids, generator)) for ids in self.prepare(texts)))
+        queries, positives = zip(
+            *((self.crop(ids, generator), self.crop(ids, generator)) for ids in self.prepare(texts))
+        )
         return self.batch(queries, positives)
 
     def crop(self, ids, generator=None):

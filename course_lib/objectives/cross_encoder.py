@@ -58,12 +58,15 @@ class CrossEncoder(Objective):
         with _quiet(), _explained(source):
             labels = AutoConfig.from_pretrained(source, trust_remote_code=False).num_labels
             model, report = AutoModelForSequenceClassification.from_pretrained(
-                source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True)
+                source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         if report["missing_keys"] or labels != 1:
             what = f"gives {labels} labels" if not report["missing_keys"] else "has no trained classifier"
-            raise ValueError(f"{source} {what}; take a cross-encoder with one score, or train "
-                             "CrossEncoder(SentenceEncoder.from_pretrained(…)) on (query, positive, negative, …)")
+            raise ValueError(
+                f"{source} {what}; take a cross-encoder with one score, or train "
+                "CrossEncoder(SentenceEncoder.from_pretrained(…)) on (query, positive, negative, …)"
+            )
         judge = cls.__new__(cls)
         judge._adopt(model, tokenizer, max_length)
         return judge.eval().to(device or best_device())
@@ -75,8 +78,10 @@ class CrossEncoder(Objective):
             return list(texts)
         sizes = {len(example) if isinstance(example, (tuple, list)) else 0 for example in texts}
         if len(sizes) > 1 or min(sizes) < 3:
-            raise ValueError(f"`texts` holds examples of {sorted(sizes)} texts; each must be (query, positive, negative, …)"
-                             ", all of the same number")
+            raise ValueError(
+                f"`texts` holds examples of {sorted(sizes)} texts; each must be (query, positive, negative, …)"
+                ", all of the same number"
+            )
         ids, types = self._pair_ids([(query, text) for query, *rest in texts for text in rest])
         count = min(sizes) - 1
         return [_Candidates(ids[i : i + count], types[i : i + count]) for i in range(0, len(ids), count)]
@@ -85,8 +90,13 @@ class CrossEncoder(Objective):
         examples = self.prepare(texts)
         labels = torch.zeros(len(examples), len(examples[0].ids))
         labels[:, 0] = 1
-        return {**self._padded([ids for example in examples for ids in example.ids],
-                               [types for example in examples for types in example.types]), "labels": labels}
+        return {
+            **self._padded(
+                [ids for example in examples for ids in example.ids],
+                [types for example in examples for types in example.types],
+            ),
+            "labels": labels,
+        }
 
     def forward(self, batch):
         logits = self.logits(batch).float().view_as(batch["labels"])  # (B, 1 + k)
@@ -139,8 +149,9 @@ class CrossEncoder(Objective):
         queries, texts = (list(column) for column in zip(*pairs))
         check_texts(queries, "query")
         check_texts(texts, "text")
-        encoded = self.encoder.tokenizer(queries, texts, truncation="longest_first", max_length=self.encoder.max_length,
-                                         return_attention_mask=False)
+        encoded = self.encoder.tokenizer(
+            queries, texts, truncation="longest_first", max_length=self.encoder.max_length, return_attention_mask=False
+        )
         return encoded["input_ids"], encoded.get("token_type_ids", [None] * len(queries))
 
     def _padded(self, ids, types):
@@ -192,6 +203,8 @@ def _classifier_of(transformer):
     absent, _ = model.base_model.load_state_dict(transformer.state_dict(), strict=False)
     absent = [name for name in absent if not name.startswith("pooler.")]
     if absent:
-        raise ValueError(f"a {config.model_type} classifier has weights that this encoder lacks, first {absent[0]}; take "
-                         "an encoder such as BERT, RoBERTa, DistilBERT or MPNet")
+        raise ValueError(
+            f"a {config.model_type} classifier has weights that this encoder lacks, first {absent[0]}; take "
+            "an encoder such as BERT, RoBERTa, DistilBERT or MPNet"
+        )
     return model

@@ -43,8 +43,10 @@ class InBatchContrastiveTension(Objective):
 
     def forward(self, batch):
         if len(batch["input_ids"]) < 2:
-            raise ValueError("this batch holds 1 text; InBatchContrastiveTension compares each text with the others in "
-                             "its batch and needs at least 2. Pass more texts or raise batch_size")
+            raise ValueError(
+                "this batch holds 1 text; InBatchContrastiveTension compares each text with the others in "
+                "its batch and needs at least 2. Pass more texts or raise batch_size"
+            )
         a, b = self.twin(batch), self.encoder(batch)  # (B, d) each
         duplicates = same_texts(batch["input_ids"]) if self.mask_duplicates else None
         if self.max_scale is not None:

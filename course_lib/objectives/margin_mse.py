@@ -37,9 +37,11 @@ class MarginMSE(Objective):
     def collate(self, texts, generator):
         examples = self.prepare(texts)
         queries, positives, negatives = zip(*(example.texts for example in examples))
-        return {**under("query", self.encoder.tokenize(list(queries))),
-                **self.encoder.tokenize([*positives, *negatives]),
-                "margins": torch.tensor([example.number for example in examples])}
+        return {
+            **under("query", self.encoder.tokenize(list(queries))),
+            **self.encoder.tokenize([*positives, *negatives]),
+            "margins": torch.tensor([example.number for example in examples]),
+        }
 
     def forward(self, batch):
         queries = self.encoder(below("query", batch))  # (B, d)

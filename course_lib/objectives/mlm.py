@@ -32,8 +32,10 @@ class MaskedLanguageModel(Objective):
         if not 0 < mask_probability < 1:
             raise ValueError(f"mask_probability is {mask_probability}; it must lie between 0 and 1")
         if encoder.tokenizer.mask_token_id is None:
-            raise ValueError("this encoder's tokenizer has no mask token, so nothing can be hidden; "
-                             "take a model that was made for masked language modelling, such as BERT")
+            raise ValueError(
+                "this encoder's tokenizer has no mask token, so nothing can be hidden; "
+                "take a model that was made for masked language modelling, such as BERT"
+            )
         self.mask_probability = mask_probability
         self.whole_word = whole_word
         self._continues = continuations(encoder.tokenizer) if whole_word else None
@@ -48,8 +50,9 @@ class MaskedLanguageModel(Objective):
             chosen = self._choose_words(ids, special, generator)
             ids, labels = functional.replace_tokens(ids, chosen, tokenizer.mask_token_id, len(tokenizer), generator)
         else:
-            ids, labels = functional.mask_tokens(ids, special, self.mask_probability, tokenizer.mask_token_id,
-                                                 len(tokenizer), generator)
+            ids, labels = functional.mask_tokens(
+                ids, special, self.mask_probability, tokenizer.mask_token_id, len(tokenizer), generator
+            )
         return {**batch, "input_ids": ids, "labels": labels}
 
     def _choose_words(self, ids, special, generator):
@@ -97,8 +100,13 @@ class MaskedLanguageHead(nn.Module):
                         if name in names:
                             return file.get_tensor(name)
 
-            found = [find("dense", suffix=".weight"), find("dense", suffix=".bias"),
-                     find("norm", ".gamma", ".weight"), find("norm", ".beta", ".bias"), find("bias")]
+            found = [
+                find("dense", suffix=".weight"),
+                find("dense", suffix=".bias"),
+                find("norm", ".gamma", ".weight"),
+                find("norm", ".beta", ".bias"),
+                find("bias"),
+            ]
         mine = [self.dense.weight, self.dense.bias, self.norm.weight, self.norm.bias, self.bias]
         if any(theirs is None or theirs.shape != own.shape for theirs, own in zip(found, mine)):
             return False
@@ -117,5 +125,7 @@ def continuations(tokenizer):
         if any(p.startswith(mark) for p in pieces):
             special = set(tokenizer.all_special_tokens)
             return torch.tensor([not p.startswith(mark) and p not in special for p in pieces])
-    raise ValueError("whole_word=True needs a tokenizer that marks where words begin (##, Ġ or ▁), and this one does "
-                     "not; pass whole_word=False")
+    raise ValueError(
+        "whole_word=True needs a tokenizer that marks where words begin (##, Ġ or ▁), and this one does "
+        "not; pass whole_word=False"
+    )

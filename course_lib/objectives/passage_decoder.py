@@ -11,7 +11,6 @@ from torch import nn
 from course_lib.objectives.tsdae import Decoder, split_heads
 
 
-
 class Read(NamedTuple):
     """What a layer has made of the passages, once for all tokens: key and value (B, heads, T, d / heads), mask (B, T)."""
 
@@ -81,8 +80,9 @@ class PassageAttention(nn.Module):
         key, value, mask = passage if isinstance(passage, Read) else self.read(*passage)
         # queries about one passage stand side by side, so that its keys need not be copied for each
         query = split_heads(self.query(hidden).reshape(len(key), -1, hidden.shape[-1]), self.heads)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None].bool(),
-                                               dropout_p=self.dropout.p if self.training else 0.0)
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask[:, None, None].bool(), dropout_p=self.dropout.p if self.training else 0.0
+        )
         return self.out(mixed.transpose(1, 2).reshape(hidden.shape))
 
 

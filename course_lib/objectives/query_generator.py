@@ -87,8 +87,17 @@ class QueryGenerator(Objective):
 
     # ------------------------------------------------------------------ writing queries
 
-    def generate(self, passages, queries_per_passage=3, top_p=0.95, temperature=1.0, max_new_tokens=24, generator=None,
-                 batch_size=32, progress=False):
+    def generate(
+        self,
+        passages,
+        queries_per_passage=3,
+        top_p=0.95,
+        temperature=1.0,
+        max_new_tokens=24,
+        generator=None,
+        batch_size=32,
+        progress=False,
+    ):
         """Write queries for passages: a list of lists of strings, in the order given.
 
         top_p 0.95, temperature 1 and 3 queries a passage as in GPL (Wang et al., 2022); temperature 0 is greedy.
@@ -97,8 +106,9 @@ class QueryGenerator(Objective):
         training = [m for m in self.modules() if m.training]
         self.eval()
         try:
-            return generate_texts(self, passages, queries_per_passage, top_p, temperature, max_new_tokens, generator,
-                                  batch_size, progress)
+            return generate_texts(
+                self, passages, queries_per_passage, top_p, temperature, max_new_tokens, generator, batch_size, progress
+            )
         finally:
             for module in training:
                 module.training = True
@@ -132,8 +142,13 @@ class QueryGenerator(Objective):
         with _quiet():
             self.encoder.tokenizer.save_pretrained(path)
             self.encoder.transformer.config.save_pretrained(path)
-        settings = {"tie_weights": self.tie_weights, "decoder_layers": self.decoder_layers, "pointer": self.pointer is not None,
-                    "pooling": self.encoder.pooling, "max_length": self.encoder.max_length}
+        settings = {
+            "tie_weights": self.tie_weights,
+            "decoder_layers": self.decoder_layers,
+            "pointer": self.pointer is not None,
+            "pooling": self.encoder.pooling,
+            "max_length": self.encoder.max_length,
+        }
         write_atomically(path / SETTINGS, json.dumps(settings, indent=2) + "\n")
         tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in self._weights().items()}
         write_atomically(path / "model.safetensors", safetensors_bytes(tensors, {"format": "pt"}))
@@ -189,10 +204,13 @@ class HubQueryGenerator(nn.Module):
         with _quiet(), _explained(source):
             config = AutoConfig.from_pretrained(source, trust_remote_code=False)
             if not config.is_encoder_decoder:
-                raise ValueError(f"a {config.model_type} model writes no text; for a query generator of its own kind, "
-                                 "train QueryGenerator(SentenceEncoder.from_pretrained(…)) on (passage, query)")
-            model = AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True,
-                                                          trust_remote_code=False)
+                raise ValueError(
+                    f"a {config.model_type} model writes no text; for a query generator of its own kind, "
+                    "train QueryGenerator(SentenceEncoder.from_pretrained(…)) on (passage, query)"
+                )
+            model = AutoModelForSeq2SeqLM.from_pretrained(
+                source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            )
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         return cls(model, tokenizer, max_length).eval().to(device or best_device())
 
@@ -200,15 +218,21 @@ class HubQueryGenerator(nn.Module):
 
     def start(self, texts, copies):
         """Read the passages; returns the step that `sampling.generate_texts` calls."""
-        batch = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.max_length,
-                               return_tensors="pt").to(self.device)
+        batch = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+        ).to(self.device)
         states = self.model.get_encoder()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
         states.last_hidden_state = states.last_hidden_state.repeat_interleave(copies, 0)
         mask, past = batch["attention_mask"].repeat_interleave(copies, 0), [None]
 
         def step(ids):
-            out = self.model(encoder_outputs=states, attention_mask=mask, decoder_input_ids=ids[:, -1:],
-                             past_key_values=past[0], use_cache=True)
+            out = self.model(
+                encoder_outputs=states,
+                attention_mask=mask,
+                decoder_input_ids=ids[:, -1:],
+                past_key_values=past[0],
+                use_cache=True,
+            )
             past[0] = out.past_key_values
             return out.logits[:, -1]
 

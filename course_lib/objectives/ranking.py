@@ -40,17 +40,23 @@ class MultipleNegativesRanking(Objective):
         """The tensors of a batch, as the class describes them, of tokenised texts."""
         passages = [*positives, *negatives]
         if len(passages) < 2:
-            raise ValueError(f"this batch holds 1 {self.example}; {type(self).__name__} takes its negatives from the other "
-                             f"{self.example}s and needs at least 2. Pass more texts or raise batch_size")
-        return {**under("query", self.encoder.tokenize(list(queries))), **self.encoder.tokenize(passages),
-                "duplicates": duplicates(queries, positives, passages)}
+            raise ValueError(
+                f"this batch holds 1 {self.example}; {type(self).__name__} takes its negatives from the other "
+                f"{self.example}s and needs at least 2. Pass more texts or raise batch_size"
+            )
+        return {
+            **under("query", self.encoder.tokenize(list(queries))),
+            **self.encoder.tokenize(passages),
+            "duplicates": duplicates(queries, positives, passages),
+        }
 
     def forward(self, batch):
         queries = self.encoder(below("query", batch))  # (B, d)
         passages = self.encoder(batch)  # (B or 2B, d)
         positives, negatives = passages[: len(queries)], passages[len(queries) :]
-        return functional.multiple_negatives_ranking(queries, positives, negatives if len(negatives) else None,
-                                                     self.scale, batch["duplicates"])
+        return functional.multiple_negatives_ranking(
+            queries, positives, negatives if len(negatives) else None, self.scale, batch["duplicates"]
+        )
 
 
 def duplicates(queries, positives, candidates):

@@ -5,7 +5,9 @@ from tqdm.auto import tqdm
 
 from course_lib.texts.checks import check_texts
 
-PEAK = 512  # tokens looked at before all are sorted: a nucleus is rarely larger, and sorting all takes eight times as long
+PEAK = (
+    512  # tokens looked at before all are sorted: a nucleus is rarely larger, and sorting all takes eight times as long
+)
 
 
 def nucleus(logits, top_p):
@@ -35,8 +37,17 @@ def choose(logits, chance, top_p, temperature):
 
 
 @torch.inference_mode()
-def generate_texts(model, texts, copies=3, top_p=0.95, temperature=1.0, max_new_tokens=24, generator=None, batch_size=32,
-                   progress=False):
+def generate_texts(
+    model,
+    texts,
+    copies=3,
+    top_p=0.95,
+    temperature=1.0,
+    max_new_tokens=24,
+    generator=None,
+    batch_size=32,
+    progress=False,
+):
     """Write `copies` texts about each of the texts: a list of lists of strings, in the order given.
 
     model: whatever has `tokenizer`, `device`, `begin_id`, `end_id` and `start(texts, copies)`, which reads the texts and
@@ -82,7 +93,11 @@ def _generate(model, texts, copies, chance, top_p, temperature):
 
 
 def _check(copies, top_p, temperature, max_new_tokens, batch_size):
-    for name, value in (("queries_per_passage", copies), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+    for name, value in (
+        ("queries_per_passage", copies),
+        ("max_new_tokens", max_new_tokens),
+        ("batch_size", batch_size),
+    ):
         if value < 1:
             raise ValueError(f"{name} is {value}; it must be at least 1")
     if not 0 < top_p <= 1:

@@ -24,8 +24,10 @@ class SimCSE(Objective):
 
     def forward(self, batch):
         if len(batch["input_ids"]) < 2:
-            raise ValueError("this batch holds 1 text; SimCSE compares each text with the others in its batch and "
-                             "needs at least 2. Pass more texts or raise batch_size")
+            raise ValueError(
+                "this batch holds 1 text; SimCSE compares each text with the others in its batch and "
+                "needs at least 2. Pass more texts or raise batch_size"
+            )
         # one pass over both views, (2B, d): dropout differs between the two copies of a row
         both = self.encoder({k: torch.cat([v, v]) for k, v in batch.items()})
         first, second = both.chunk(2)

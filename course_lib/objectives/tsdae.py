@@ -42,8 +42,16 @@ class DenoisingAutoEncoder(Objective):
     for settings out of range, a model whose layers are of another kind, and a batch that is padded on the left.
     """
 
-    def __init__(self, encoder, deletion_probability=0.6, tie_weights=True, decoder_layers=None, whole_word=True,
-                 cross_attention="linear", new_weights_rate=1.0):
+    def __init__(
+        self,
+        encoder,
+        deletion_probability=0.6,
+        tie_weights=True,
+        decoder_layers=None,
+        whole_word=True,
+        cross_attention="linear",
+        new_weights_rate=1.0,
+    ):
         super().__init__(encoder)
         if not 0 <= deletion_probability < 1:
             raise ValueError(f"deletion_probability is {deletion_probability}; it must be at least 0 and below 1")
@@ -60,7 +68,7 @@ class DenoisingAutoEncoder(Objective):
         self.decoder = Decoder(transformer, decoder_layers, cross_attention)
         self.decoder_layers = len(self.decoder.layers)
         if not tie_weights:
-            del encoder_layers(transformer)[self.decoder_layers:]  # of the copy: nothing uses them
+            del encoder_layers(transformer)[self.decoder_layers :]  # of the copy: nothing uses them
         self.head = MaskedLanguageHead(transformer).to(encoder.device)
         self._head_is_new = not self.head.load(encoder.source)
 
@@ -68,16 +76,23 @@ class DenoisingAutoEncoder(Objective):
         whole = self.encoder.tokenize(texts)
         ids, mask = whole["input_ids"], whole["attention_mask"]
         words = (~self._continues[ids]).cumsum(1).sub(1).clamp(min=0) if self.whole_word else None  # (B, T)
-        noisy_ids, noisy_mask = functional.delete_tokens(ids, self._special, self.deletion_probability, generator,
-                                                         self.encoder.tokenizer.pad_token_id, words)
+        noisy_ids, noisy_mask = functional.delete_tokens(
+            ids, self._special, self.deletion_probability, generator, self.encoder.tokenizer.pad_token_id, words
+        )
         decoder_input_ids, labels = functional.next_token_targets(ids, mask)
-        return {"input_ids": noisy_ids, "attention_mask": noisy_mask, "decoder_input_ids": decoder_input_ids,
-                "labels": labels}
+        return {
+            "input_ids": noisy_ids,
+            "attention_mask": noisy_mask,
+            "decoder_input_ids": decoder_input_ids,
+            "labels": labels,
+        }
 
     def forward(self, batch):
         if not batch["attention_mask"][:, 0].all():
-            raise ValueError("this batch is padded on the left; the decoder reads from the left without looking ahead, "
-                             "which hides padding only on the right. Make batches with `collate`")
+            raise ValueError(
+                "this batch is padded on the left; the decoder reads from the left without looking ahead, "
+                "which hides padding only on the right. Make batches with `collate`"
+            )
         sentence = self.encoder(batch)  # (B, d): all that the decoder gets to know of the damaged text
         hidden = self.decoder(batch["decoder_input_ids"], sentence)  # (B, T − 1, d)
         answered = batch["labels"] != -100
@@ -112,7 +127,8 @@ class Decoder(nn.Module):
             raise ValueError(f"decoder_layers is {layers}; this encoder has 1 to {len(stack)} to offer")
         self.transformer = transformer
         self.layers = nn.ModuleList(
-            DecoderLayer(layer, transformer.config, cross_attention == "attention") for layer in stack[:layers])
+            DecoderLayer(layer, transformer.config, cross_attention == "attention") for layer in stack[:layers]
+        )
         self.to(transformer.device)
         self._check_against_encoder()
 
@@ -179,8 +195,14 @@ class DecoderLayer(nn.Module):
     def attend(self, hidden, bias=None):
         """Each token's look at itself and those before it. A bias brings its own causal mask."""
         query, key, value = (split_heads(part(hidden), self.heads) for part in (self.query, self.key, self.value))
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, is_causal=bias is None,
-                                               dropout_p=self.attention_dropout.p if self.training else 0.0)
+        mixed = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=bias,
+            is_causal=bias is None,
+            dropout_p=self.attention_dropout.p if self.training else 0.0,
+        )
         return self.attention_norm(hidden + self.dropout(self.out(mixed.transpose(1, 2).flatten(2))))
 
     def feed_forward(self, hidden):
@@ -250,8 +272,10 @@ def _parts(layer):
 
 
 def _unknown_layers(module):
-    return (f"{type(module).__name__} has layers that DenoisingAutoEncoder cannot turn into a decoder; take an encoder "
-            "whose layers are like those of BERT, RoBERTa, DistilBERT or MPNet")
+    return (
+        f"{type(module).__name__} has layers that DenoisingAutoEncoder cannot turn into a decoder; take an encoder "
+        "whose layers are like those of BERT, RoBERTa, DistilBERT or MPNet"
+    )
 
 
 def _setting(config, *names):
@@ -261,6 +285,11 @@ def _setting(config, *names):
 
 def _framing_tokens(tokenizer):
     """The special tokens that no noise may delete; the unknown token stands for a word and is none of them."""
-    framing = {tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.bos_token_id,
-               tokenizer.eos_token_id}
+    framing = {
+        tokenizer.pad_token_id,
+        tokenizer.cls_token_id,
+        tokenizer.sep_token_id,
+        tokenizer.bos_token_id,
+        tokenizer.eos_token_id,
+    }
     return sorted((set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}) | (framing - {None}))

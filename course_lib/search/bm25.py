@@ -9,8 +9,10 @@ from course_lib.search.exact import Hit, check_k, ids_and_texts, top
 from course_lib.texts.checks import check_texts
 
 # what bm25s and Lucene leave out of English by default
-STOP_WORDS = frozenset("a an and are as at be but by for if in into is it no not of on or such that the their then "
-                       "there these they this to was will with".split())
+STOP_WORDS = frozenset(
+    "a an and are as at be but by for if in into is it no not of on or such that the their then "
+    "there these they this to was will with".split()
+)
 _BETWEEN_WORDS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")  # identifiers are cut too: random_state, DataFrame
 
 

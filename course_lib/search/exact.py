@@ -75,8 +75,10 @@ def distinct_embeddings(encoder, texts, batch_size=64, progress=False, name="tex
         raise ValueError(f"the encoder gives shape {rows.shape} for {len(row_of)} texts; it must give one row a text")
     broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(broken):
-        raise ValueError(f"the encoder gives NaN or infinite embeddings for {len(broken)} of {len(rows)} texts, first "
-                         f"{list(row_of)[broken[0]][:80]!r}; if its training diverged, lower the learning rate")
+        raise ValueError(
+            f"the encoder gives NaN or infinite embeddings for {len(broken)} of {len(rows)} texts, first "
+            f"{list(row_of)[broken[0]][:80]!r}; if its training diverged, lower the learning rate"
+        )
     return rows, np.array([row_of[text] for text in texts], dtype=np.int64)
 
 

@@ -33,10 +33,14 @@ def mine_hard_negatives(queries, corpus, relevant, retrievers, per_retriever=50,
         for start in range(0, len(ids), QUERIES_AT_ONCE):
             chunk = ids[start : start + QUERIES_AT_ONCE]
             k = per_retriever + max(len(answers[query]) for query in chunk)
-            found = {name: searcher.search([queries[query] for query in chunk], k) for name, searcher in retrievers.items()}
+            found = {
+                name: searcher.search([queries[query] for query in chunk], k) for name, searcher in retrievers.items()
+            }
             for place, query in enumerate(chunk):
-                ranked = {name: _negatives(hits[place], answers[query], corpus, name)[:per_retriever]
-                          for name, hits in found.items()}
+                ranked = {
+                    name: _negatives(hits[place], answers[query], corpus, name)[:per_retriever]
+                    for name, hits in found.items()
+                }
                 mined[query] = _union(ranked, corpus)
             bar.update(len(chunk))
     return mined
@@ -54,7 +58,9 @@ def _answers(query, text, corpus, relevant, by_text):
 def _negatives(hits, answers, corpus, name):
     strange = next((hit.id for hit in hits if hit.id not in corpus), None)
     if strange is not None:
-        raise ValueError(f"retriever {name!r} found {strange!r}, which is not in `corpus`; build it from the same texts")
+        raise ValueError(
+            f"retriever {name!r} found {strange!r}, which is not in `corpus`; build it from the same texts"
+        )
     return [hit.id for hit in hits if hit.id not in answers]
 
 

@@ -17,12 +17,35 @@ from tqdm.auto import tqdm
 from course_lib.texts.prose import parse_docstring
 
 LIBRARIES = {  # import name → distribution that carries it
-    "numpy": "numpy", "scipy": "scipy", "pandas": "pandas", "sklearn": "scikit-learn", "matplotlib": "matplotlib",
-    "networkx": "networkx", "sympy": "sympy", "torch": "torch", "transformers": "transformers",
-    "datasets": "datasets", "python": None,
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "pandas": "pandas",
+    "sklearn": "scikit-learn",
+    "matplotlib": "matplotlib",
+    "networkx": "networkx",
+    "sympy": "sympy",
+    "torch": "torch",
+    "transformers": "transformers",
+    "datasets": "datasets",
+    "python": None,
 }
-_SKIPPED_FOLDERS = {"tests", "test", "testing", "_vendor", "vendor", "site-packages", "dist-packages", "idlelib",
-                    "lib2to3", "__pycache__", "_examples", "benchmarks", "pydoc_data", "ensurepip", "turtledemo"}
+_SKIPPED_FOLDERS = {
+    "tests",
+    "test",
+    "testing",
+    "_vendor",
+    "vendor",
+    "site-packages",
+    "dist-packages",
+    "idlelib",
+    "lib2to3",
+    "__pycache__",
+    "_examples",
+    "benchmarks",
+    "pydoc_data",
+    "ensurepip",
+    "turtledemo",
+}
 _RENAMED = {  # what a user writes, where no import statement says it
     "posixpath": "os.path",
     "pandas.core.strings.accessor.StringMethods": "pandas.Series.str",
@@ -35,8 +58,16 @@ _RENAMED = {  # what a user writes, where no import statement says it
     "pandas.core.base.IndexOpsMixin": "pandas.Series",
 }
 _OFFERS = {"decimal": "_pydecimal"}  # all names of another module, in Python 3.13 without an import that says so
-_INTERNAL = ("pandas.core.", "pandas.compat.", "sklearn.externals.", "sympy.external.", "torch.testing.",
-             "numpy.distutils.", "genericpath.", "ntpath.")
+_INTERNAL = (
+    "pandas.core.",
+    "pandas.compat.",
+    "sklearn.externals.",
+    "sympy.external.",
+    "torch.testing.",
+    "numpy.distutils.",
+    "genericpath.",
+    "ntpath.",
+)
 _DOC_CALLS = {"add_newdoc", "add_docstr", "_add_docstr", "_array_method_doc"}
 
 
@@ -197,8 +228,13 @@ def _exported(tree, is_package, aliases):
     """The imported names that a module offers as its own: a package all, others what `__all__` or a star says."""
     if is_package:
         return {here for here, _ in aliases}
-    listed = {node.value for statement in _top_level(tree.body) if _assigns_all(statement)
-              for node in ast.walk(statement) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    listed = {
+        node.value
+        for statement in _top_level(tree.body)
+        if _assigns_all(statement)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
     return listed or {here for here, _ in aliases if here == "*"}
 
 
@@ -332,8 +368,9 @@ def _library_documents(library, results):
     for _, definitions, _, _ in results:
         for name, kind, doc in definitions:
             found.setdefault(name, (kind, doc))
-    public = _public_names({name: kind for name, (kind, _) in found.items()}, {r[0]: r[2] for r in results},
-                           {r[0]: r[3] for r in results})
+    public = _public_names(
+        {name: kind for name, (kind, _) in found.items()}, {r[0]: r[2] for r in results}, {r[0]: r[3] for r in results}
+    )
     named, seen = {}, set()
     for full in sorted(found, key=lambda f: _choice(public[f], found[f][0])):
         kind, doc = found[full]
@@ -342,8 +379,9 @@ def _library_documents(library, results):
         if public[full] in named or text in seen:  # the same docstring under a second name
             continue
         seen.add(text)
-        named[public[full]] = Document(public[full], library, kind, paragraphs, 1 + len(doc.description),
-                                       [(full, n) for n in doc.see_also])
+        named[public[full]] = Document(
+            public[full], library, kind, paragraphs, 1 + len(doc.description), [(full, n) for n in doc.see_also]
+        )
     lookup = {**{n: n for n in named}, **{f: public[f] for f in found if public[f] in named}}
     for document in named.values():
         links = (_resolve(name, full, document.name, library, lookup) for full, name in document.see_also)

@@ -36,10 +36,16 @@ def load_beir(name="mteb/scifact", split="test"):
         corpus, queries = (_jsonl(folder / f"{part}.jsonl") for part in ("corpus", "queries"))
         judgements = _judgements(folder, split)
     else:
-        corpus, queries, judgements = (_from_hub(name, "corpus"), _from_hub(name, "queries"),
-                                       _from_hub(name, "default", split))
-    for rows, columns in ((corpus, ("_id", "text")), (queries, ("_id", "text")),
-                          (judgements, ("query-id", "corpus-id", "score"))):
+        corpus, queries, judgements = (
+            _from_hub(name, "corpus"),
+            _from_hub(name, "queries"),
+            _from_hub(name, "default", split),
+        )
+    for rows, columns in (
+        (corpus, ("_id", "text")),
+        (queries, ("_id", "text")),
+        (judgements, ("query-id", "corpus-id", "score")),
+    ):
         _require(rows, columns, name)
     qrels = defaultdict(dict)
     for row in judgements:
@@ -47,10 +53,14 @@ def load_beir(name="mteb/scifact", split="test"):
     texts = {str(r["_id"]): r["text"] for r in queries}
     unknown = sorted(set(qrels) - set(texts))
     if unknown:
-        raise ValueError(f"{name!r}: {len(unknown)} judged queries have no text in queries.jsonl, "
-                         f"{unknown[0]!r} among them")
-    return ({i: texts[i] for i in qrels},
-            {str(r["_id"]): f"{r.get('title') or ''} {r['text']}".strip() for r in corpus}, dict(qrels))
+        raise ValueError(
+            f"{name!r}: {len(unknown)} judged queries have no text in queries.jsonl, {unknown[0]!r} among them"
+        )
+    return (
+        {i: texts[i] for i in qrels},
+        {str(r["_id"]): f"{r.get('title') or ''} {r['text']}".strip() for r in corpus},
+        dict(qrels),
+    )
 
 
 def load_reranking(name=ASK_UBUNTU, split="test"):
@@ -103,7 +113,8 @@ def _from_hub(name, configuration=None, split=None):
             f"{name!r} could not be loaded from the Hugging Face hub: "
             f"{type(error).__name__}: {str(error).partition(chr(10))[0]}. "
             "It needs a network (and HF_HUB_OFFLINE unset), or a local copy: set COURSE_DATA to the folder that holds "
-            f"{Path(name).name}/ (COURSE_DATA is {os.environ.get('COURSE_DATA') or 'not set'}).") from error
+            f"{Path(name).name}/ (COURSE_DATA is {os.environ.get('COURSE_DATA') or 'not set'})."
+        ) from error
     return list(found if split else next(iter(found.values())))
 
 
@@ -113,8 +124,9 @@ def _from_hub(name, configuration=None, split=None):
 def _file(path):
     if not path.is_file():
         there = sorted(p.name for p in path.parent.glob("*")) if path.parent.is_dir() else []
-        raise FileNotFoundError(f"{path.name!r} is not in {str(path.parent)!r}, "
-                                f"which has {', '.join(there) or 'nothing'}")
+        raise FileNotFoundError(
+            f"{path.name!r} is not in {str(path.parent)!r}, which has {', '.join(there) or 'nothing'}"
+        )
     return path
 
 

@@ -13,14 +13,68 @@ _COLON_HEADING = re.compile(
     r"inputs?|outputs?|warnings?|usage|explanation|tips?)\s*:{1,2}$",
     re.IGNORECASE,
 )
-_LISTED = {"parameters", "parameter", "params", "param", "other parameters", "args", "arguments", "keyword args",
-           "keyword arguments", "kwargs", "attributes", "attribute", "returns", "return", "yields", "inputs", "input"}
+_LISTED = {
+    "parameters",
+    "parameter",
+    "params",
+    "param",
+    "other parameters",
+    "args",
+    "arguments",
+    "keyword args",
+    "keyword arguments",
+    "kwargs",
+    "attributes",
+    "attribute",
+    "returns",
+    "return",
+    "yields",
+    "inputs",
+    "input",
+}
 _PROSE = {"", "notes", "note", "warnings", "warning", "explanation", "tips", "tip"}
-_DROPPED_DIRECTIVES = ("math", "code", "code-block", "sourcecode", "plot", "ipython", "testcode", "doctest", "figure",
-                       "image", "table", "list-table", "csv-table", "autosummary", "autoclass", "automodule",
-                       "autofunction", "toctree", "index", "only", "raw", "jupyter-execute", "currentmodule", "module",
-                       "versionadded", "versionchanged", "minigallery", "include", "tabularcolumns", "productionlist",
-                       "autodoc", "method", "function", "class", "attribute", "data", "rubric", "_", "|", "[")
+_DROPPED_DIRECTIVES = (
+    "math",
+    "code",
+    "code-block",
+    "sourcecode",
+    "plot",
+    "ipython",
+    "testcode",
+    "doctest",
+    "figure",
+    "image",
+    "table",
+    "list-table",
+    "csv-table",
+    "autosummary",
+    "autoclass",
+    "automodule",
+    "autofunction",
+    "toctree",
+    "index",
+    "only",
+    "raw",
+    "jupyter-execute",
+    "currentmodule",
+    "module",
+    "versionadded",
+    "versionchanged",
+    "minigallery",
+    "include",
+    "tabularcolumns",
+    "productionlist",
+    "autodoc",
+    "method",
+    "function",
+    "class",
+    "attribute",
+    "data",
+    "rubric",
+    "_",
+    "|",
+    "[",
+)
 
 
 @dataclass
@@ -197,33 +251,42 @@ def plain(text):
 # --------------------------------------------------------------------------- sentences
 
 _ABBREVIATIONS = re.compile(
-    r"\b(e\.g|i\.e|etc|cf|vs|resp|approx|Eq|Eqs|Fig|Ref|Refs|Sec|Ch|Dr|Mr|al|no|vol|pp|ed|[A-Z])\.$")
+    r"\b(e\.g|i\.e|etc|cf|vs|resp|approx|Eq|Eqs|Fig|Ref|Refs|Sec|Ch|Dr|Mr|al|no|vol|pp|ed|[A-Z])\.$"
+)
 _BOUNDARY = re.compile(r"(?<=[.!?])[\")']?\s+(?=[A-Z\"'(\[]|\d)")
 _UNFINISHED = frozenset(
-    "the a an of to in is are be by for with and or if we that as have where which from than such when given".split())
+    "the a an of to in is are be by for with and or if we that as have where which from than such when given".split()
+)
 _OPENER = re.compile(r"(The|This|These|If|It|In|When|For|Note|Must|Should|Only|Default|Defaults|Whether|Each|By)\b")
 _FUNCTION_WORDS = frozenset(
     "a an the of to in is are be by for with on at as from and or if when whether this that these it its which can "
-    "will not no than then into has have may must should was were only each all any between such using used".split())
+    "will not no than then into has have may must should was were only each all any between such using used".split()
+)
 # what no English sentence holds: markup, operators, calls, names with underscores or several dots
-_ODD = re.compile(r"[\x00{}\\|<>=_@#~^*$&+`\[\]]|\.\.\.|->|\(\)|::|\w\((?!e?s\))|\w\.\w+\.\w|--|:$|"
-                  r":(param|type|returns?|rtype)\b")
+_ODD = re.compile(
+    r"[\x00{}\\|<>=_@#~^*$&+`\[\]]|\.\.\.|->|\(\)|::|\w\((?!e?s\))|\w\.\w+\.\w|--|:$|"
+    r":(param|type|returns?|rtype)\b"
+)
 # a type that a parameter list left in front of its description: "Bool, default True If true, …", "Int The order …"
 _TYPE_LEFT = re.compile(
     r"^(Bool(ean)?|Int(eger)?|Float|Str(ing)?|Array([-_]like)?|Nd-?array|Callable|Dict(ionary)?|Object|Scalar|Number|"
     r"(List|Tuple|Sequence|Array|Iterable|Set|Ndarray|Matrix|Dict) of [\w-]+|List|Tuple|Sequence|Iterable|DataFrame|"
     r"Series|Tensor|Optional|Expr|Symbol|Function|Ignored|None|Path|Index)s?"
-    r"(,? (default:?( to)? \S+|optional|or [\w-]+|of (shape |type )?[\w-]+|\([^)]*\)))*,? (?=[A-Z][a-z]+ )")
+    r"(,? (default:?( to)? \S+|optional|or [\w-]+|of (shape |type )?[\w-]+|\([^)]*\)))*,? (?=[A-Z][a-z]+ )"
+)
 # an entry or a section that begins inside a paragraph: "Key (tuple): a tuple of …", "Returns: a list of …"
 _ENTRY_LEFT = re.compile(
-    r"^(\w+ \([^)]*\)|(Param(eter)?s?|Arg(ument)?s?|Returns?|Raises|Yields|Examples?|References)): ")
+    r"^(\w+ \([^)]*\)|(Param(eter)?s?|Arg(ument)?s?|Returns?|Raises|Yields|Examples?|References)): "
+)
 _NOTE_TO_SELF = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 # two sentences that the cut left together: "… equal rank. pivot: uses …"
 _UNCUT = re.compile(r"[a-z]{4,}\. +[a-z]|[!?;:,]{2,}|[a-z]\.[A-Z]")
 # a reference or formula was cut out: "produced by.", "defined in which …"
-_BROKEN = re.compile(r"\b(by|see|the|and|or|as|an|than|is|are|that|if|we)\.$|"
-                     r"\b(defined|described|proposed|presented|given|introduced|found|shown) (in|by) "
-                     r"(which|and|to|for|is)\b|\(\s*[,;.)]| \.")
+_BROKEN = re.compile(
+    r"\b(by|see|the|and|or|as|an|than|is|are|that|if|we)\.$|"
+    r"\b(defined|described|proposed|presented|given|introduced|found|shown) (in|by) "
+    r"(which|and|to|for|is)\b|\(\s*[,;.)]| \."
+)
 _IDENTIFIER = re.compile(r"\b(?=\w*(_|\.\w+\.))[A-Za-z][\w.]*\w\b")
 _WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*")
 
@@ -232,8 +295,8 @@ def split_sentences(text):
     """Cut a paragraph of plain text into sentences, leaving abbreviations and decimals whole."""
     pieces, start = [], 0
     for match in _BOUNDARY.finditer(text):
-        if not _ABBREVIATIONS.search(text[start:match.start()].rstrip("\"')")) or _OPENER.match(text[match.end():]):
-            pieces.append(text[start:match.end()].strip())
+        if not _ABBREVIATIONS.search(text[start : match.start()].rstrip("\"')")) or _OPENER.match(text[match.end() :]):
+            pieces.append(text[start : match.end()].strip())
             start = match.end()
     pieces.append(text[start:].strip())
     return [p for p in pieces if p]
@@ -263,7 +326,8 @@ def is_prose(sentence, names=0):
     if sum(t.strip(".,;:()'\"").replace("-", "").isalpha() for t in tokens) < 0.75 * len(tokens):
         return False
     return sum(w in _FUNCTION_WORDS for w in lower) >= max(1, len(lower) // 10) and sum(
-        w[0].isupper() for w in words[1:]) <= max(2, 0.4 * len(words))
+        w[0].isupper() for w in words[1:]
+    ) <= max(2, 0.4 * len(words))
 
 
 def prose(paragraph, names=0):

@@ -66,11 +66,11 @@ def _repeats(documents, held_out):
         words = [w for s in document.sentences for w in words_of(s)]
         for i, opening in enumerate(zip(words, words[1:], words[2:])):
             if opening in by_opening:
-                rest = " ".join(words[i:i + 120]) + " "
+                rest = " ".join(words[i : i + 120]) + " "
                 if rest.startswith(by_opening[opening]):
                     run = max(len(s.split()) for s in by_opening[opening] if rest.startswith(s))
                     owners = [s for s in document.sentences for _ in words_of(s)]
-                    found.update(owners[i:i + run])
+                    found.update(owners[i : i + run])
     return found
 
 
@@ -190,9 +190,14 @@ class PythonDocs:
         """Keys held out because a label points at them: answers to questions, and what test documents link to."""
         answers = {split_key(n) for q in self.questions for n in q["answers"]}
         # pandas' two classes link their methods so densely that all would follow each other into the test split
-        linked = {split_key(n) for d in self.documents if d.see_also and not _unlinked(d.name)
-                  if _bucket(split_key(d.name)) < 0.12 or split_key(d.name) in answers
-                  for n in d.see_also if not _unlinked(n)}
+        linked = {
+            split_key(n)
+            for d in self.documents
+            if d.see_also and not _unlinked(d.name)
+            if _bucket(split_key(d.name)) < 0.12 or split_key(d.name) in answers
+            for n in d.see_also
+            if not _unlinked(n)
+        }
         return answers | linked | {split_key(a) for a, _ in self._same_operation}
 
     # ------------------------------------------------------------------ labels
@@ -220,25 +225,41 @@ class PythonDocs:
         bodies = Counter(_cut(d.body) for d in pairs.values())  # of two equal descriptions neither is the answer
         names = _sample([n for n, d in pairs.items() if bodies[_cut(d.body)] == 1 and d.summary not in d.body], POOL)
         return RetrievalTask(
-            "summary_to_description", "Summary → description", "ndcg@10",
-            {f"summary of {n}": _cut(pairs[n].summary) for n in names}, {n: _cut(pairs[n].body) for n in names},
-            {f"summary of {n}": {n: 1} for n in names})
+            "summary_to_description",
+            "Summary → description",
+            "ndcg@10",
+            {f"summary of {n}": _cut(pairs[n].summary) for n in names},
+            {n: _cut(pairs[n].body) for n in names},
+            {f"summary of {n}": {n: 1} for n in names},
+        )
 
     def _see_also(self):
-        linked = {d.name: [n for n in d.see_also if n in self.by_name and is_public(n)]
-                  for d in self._public if d.summary}
+        linked = {
+            d.name: [n for n in d.see_also if n in self.by_name and is_public(n)] for d in self._public if d.summary
+        }
         names = _sample([n for n, links in linked.items() if links], POOL // 3)
         answers = {n for name in names for n in linked[name]} | set(names)
         return RetrievalTask(
-            "see_also", "See also", "ndcg@10", {n: _cut(self.by_name[n].text) for n in names}, self._pool(answers),
-            {n: dict.fromkeys(linked[n], 1) for n in names})
+            "see_also",
+            "See also",
+            "ndcg@10",
+            {n: _cut(self.by_name[n].text) for n in names},
+            self._pool(answers),
+            {n: dict.fromkeys(linked[n], 1) for n in names},
+        )
 
     def _questions(self):
         asked = {f"question {i}": q for i, q in enumerate(self.questions)}
         asked = {i: q for i, q in asked.items() if any(n in self.by_name for n in q["answers"])}
         relevant = {i: {n: 1 for n in q["answers"] if n in self.by_name} for i, q in asked.items()}
-        return RetrievalTask("questions", "Questions", "ndcg@10", {i: q["question"] for i, q in asked.items()},
-                             self._pool({n for r in relevant.values() for n in r}), relevant)
+        return RetrievalTask(
+            "questions",
+            "Questions",
+            "ndcg@10",
+            {i: q["question"] for i, q in asked.items()},
+            self._pool({n for r in relevant.values() for n in r}),
+            relevant,
+        )
 
     def _across_libraries(self):
         pairs = [(a, b) for a, b in self._same_operation if a in self.by_name and b in self.by_name]
@@ -246,8 +267,14 @@ class PythonDocs:
         relevant = defaultdict(dict)
         for a, b in pairs:
             relevant[a][b] = 1
-        return RetrievalTask("across_libraries", "Across libraries", "map", {a: self._nameless(a) for a in relevant},
-                             corpus, dict(relevant))
+        return RetrievalTask(
+            "across_libraries",
+            "Across libraries",
+            "map",
+            {a: self._nameless(a) for a in relevant},
+            corpus,
+            dict(relevant),
+        )
 
     def _pool(self, answers):
         others = [d.name for d in self._public if d.name not in answers and len(d.text.split()) >= 8]
@@ -265,9 +292,15 @@ class PythonDocs:
         """(name, name) of functions that two libraries document under one name; the first library leads."""
         groups = defaultdict(list)
         for d in self.documents:
-            if (d.library in _NUMERICAL and d.kind in ("function", "class") and d.name.count(".") <= 2
-                    and is_public(d.name) and d.name not in _FALSE_FRIENDS and d.name.islower()
-                    and len(d.text.split()) >= 8):
+            if (
+                d.library in _NUMERICAL
+                and d.kind in ("function", "class")
+                and d.name.count(".") <= 2
+                and is_public(d.name)
+                and d.name not in _FALSE_FRIENDS
+                and d.name.islower()
+                and len(d.text.split()) >= 8
+            ):
                 groups[split_key(d.name)].append(d)
         pairs = []
         for _, group in sorted(groups.items()):
@@ -283,10 +316,24 @@ class PythonDocs:
 _NUMERICAL = ("numpy", "scipy", "torch", "sklearn", "pandas")
 # same name, another operation (found by reading every pair)
 _FALSE_FRIENDS = {
-    "scipy.stats.bartlett", "torch.distributed.broadcast", "torch.clone", "torch.cond", "numpy.char.equal",
-    "scipy.optimize.fmin", "scipy.interpolate.insert", "torch.func.jvp", "torch.distributions.pad", "torch.polar",
-    "sklearn.utils.resample", "torch.select", "scipy.signal.square", "torch.typename", "scipy.fftpack.diff",
-    "scipy.stats.power", "scipy.signal.normalize", "scipy.sparse.rand",
+    "scipy.stats.bartlett",
+    "torch.distributed.broadcast",
+    "torch.clone",
+    "torch.cond",
+    "numpy.char.equal",
+    "scipy.optimize.fmin",
+    "scipy.interpolate.insert",
+    "torch.func.jvp",
+    "torch.distributions.pad",
+    "torch.polar",
+    "sklearn.utils.resample",
+    "torch.select",
+    "scipy.signal.square",
+    "torch.typename",
+    "scipy.fftpack.diff",
+    "scipy.stats.power",
+    "scipy.signal.normalize",
+    "scipy.sparse.rand",
 }
 
 
@@ -324,7 +371,9 @@ def _harvest_once(path, libraries, refresh, progress):
                 stack.enter_context(WeakFileLock(lock, timeout=1))
             except TimeoutError:
                 if progress:
-                    print("Another process is reading the documentation of the packages; waiting for it.", file=sys.stderr)
+                    print(
+                        "Another process is reading the documentation of the packages; waiting for it.", file=sys.stderr
+                    )
                 stack.enter_context(WeakFileLock(lock))
         documents = None if refresh else _read_cache(path)
         if documents is None:
@@ -340,8 +389,10 @@ def _checked(libraries):
         raise ValueError(f"`libraries` names {', '.join(unknown) or 'nothing'}; take some of {', '.join(LIBRARIES)}")
     missing = [library for library in libraries if library_folder(library) is None]
     if len(missing) == len(libraries):
-        raise RuntimeError(f"no documentation to read: {', '.join(missing)} not installed here. "
-                           "Install the course and what it needs: pip install -e .")
+        raise RuntimeError(
+            f"no documentation to read: {', '.join(missing)} not installed here. "
+            "Install the course and what it needs: pip install -e ."
+        )
     if missing:
         warnings.warn(f"the corpus is smaller than usual: {', '.join(missing)} not installed here", stacklevel=3)
     return libraries
@@ -353,8 +404,9 @@ def _write_cache(path, documents):
     try:
         write_atomically(path, json.dumps(columns, ensure_ascii=False, separators=(",", ":")))
     except OSError as error:  # a full disk costs the next call its time, not this one its result
-        warnings.warn(f"the corpus could not be kept in {path.parent} ({error}); the next start will read it anew",
-                      stacklevel=3)
+        warnings.warn(
+            f"the corpus could not be kept in {path.parent} ({error}); the next start will read it anew", stacklevel=3
+        )
 
 
 def _read_cache(path):

@@ -19,10 +19,20 @@ def main(who, what, folder, sentences_file, precision):
     with open(sentences_file, encoding="utf-8") as file:
         sentences = json.load(file)
     before = peak_memory()
-    seconds = {"ours": {"train": ours_train, "encode": ours_encode},
-               "peer": {"train": peer_train, "encode": peer_encode}}[who][what](folder, sentences, precision)
-    print(json.dumps({"sentences_per_second": len(sentences) / seconds, "peak_memory": peak_memory(),
-                      "memory_before": before, "matrix_gflops": matrix_rate(precision)}))
+    seconds = {
+        "ours": {"train": ours_train, "encode": ours_encode},
+        "peer": {"train": peer_train, "encode": peer_encode},
+    }[who][what](folder, sentences, precision)
+    print(
+        json.dumps(
+            {
+                "sentences_per_second": len(sentences) / seconds,
+                "peak_memory": peak_memory(),
+                "memory_before": before,
+                "matrix_gflops": matrix_rate(precision),
+            }
+        )
+    )
 
 
 def peak_memory():
@@ -58,18 +68,37 @@ def ours_train(folder, sentences, precision):
 def peer_train(folder, sentences, precision):
     """SimCSE as sentence-transformers' documentation does it: (s, s) pairs, MultipleNegativesRankingLoss, its trainer."""
     from datasets import Dataset
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     model = SentenceTransformer(folder, device="cpu")
     model.max_seq_length = LENGTH
     with tempfile.TemporaryDirectory() as output:
         arguments = SentenceTransformerTrainingArguments(
-            output, num_train_epochs=1, per_device_train_batch_size=BATCH, learning_rate=5e-5, warmup_steps=0.1, seed=SEED,
-            bf16=precision == "bf16", use_cpu=True, report_to="none", save_strategy="no", logging_strategy="no",
-            disable_tqdm=True, dataloader_drop_last=False)
-        trainer = SentenceTransformerTrainer(model, arguments, train_dataset=Dataset.from_dict({"a": sentences, "b": sentences}),
-                                             loss=MultipleNegativesRankingLoss(model))
+            output,
+            num_train_epochs=1,
+            per_device_train_batch_size=BATCH,
+            learning_rate=5e-5,
+            warmup_steps=0.1,
+            seed=SEED,
+            bf16=precision == "bf16",
+            use_cpu=True,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            dataloader_drop_last=False,
+        )
+        trainer = SentenceTransformerTrainer(
+            model,
+            arguments,
+            train_dataset=Dataset.from_dict({"a": sentences, "b": sentences}),
+            loss=MultipleNegativesRankingLoss(model),
+        )
         began = time.perf_counter()
         trainer.train()
         return time.perf_counter() - began

@@ -36,8 +36,12 @@ def inputs(tmp_path_factory):
 
 def measured(who, what, folder, file, precision):
     """What measure_speed.py printed."""
-    done = subprocess.run([sys.executable, HERE / "measure_speed.py", who, what, folder, file, precision],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, HERE / "measure_speed.py", who, what, folder, file, precision],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -48,20 +52,28 @@ def test_against_sentence_transformers(inputs, what, precision):
     if precision == "bf16" and choose_precision("auto", torch.device("cpu")) != "bf16":
         pytest.skip("this processor does not multiply bf16 in hardware")
     folder, files = inputs
-    rounds = [{who: measured(who, what, folder, files[what], precision) for who in ("peer", "ours")} for _ in range(ROUNDS)]
+    rounds = [
+        {who: measured(who, what, folder, files[what], precision) for who in ("peer", "ours")} for _ in range(ROUNDS)
+    ]
     best = {who: max((r[who] for r in rounds), key=lambda m: m["sentences_per_second"]) for who in ("peer", "ours")}
     ours, peer = best["ours"], best["peer"]
-    print(f"\n{what} in {precision}: {ours['sentences_per_second']:.1f} sentences/s, sentence-transformers "
-          f"{peer['sentences_per_second']:.1f}: ratio {ours['sentences_per_second'] / peer['sentences_per_second']:.2f} "
-          f"(rounds {', '.join(f'''{r['ours']['sentences_per_second'] / r['peer']['sentences_per_second']:.2f}''' for r in rounds)})")
-    print(f"peak memory: {ours['peak_memory'] / 2**30:.2f} GB, sentence-transformers {peer['peak_memory'] / 2**30:.2f} GB: "
-          f"ratio {ours['peak_memory'] / peer['peak_memory']:.2f}")
+    print(
+        f"\n{what} in {precision}: {ours['sentences_per_second']:.1f} sentences/s, sentence-transformers "
+        f"{peer['sentences_per_second']:.1f}: ratio {ours['sentences_per_second'] / peer['sentences_per_second']:.2f} "
+        f"(rounds {', '.join(f'''{r['ours']['sentences_per_second'] / r['peer']['sentences_per_second']:.2f}''' for r in rounds)})"
+    )
+    print(
+        f"peak memory: {ours['peak_memory'] / 2**30:.2f} GB, sentence-transformers {peer['peak_memory'] / 2**30:.2f} GB: "
+        f"ratio {ours['peak_memory'] / peer['peak_memory']:.2f}"
+    )
     encoder = SentenceEncoder.from_pretrained(folder, max_length=LENGTH, device="cpu")
     rows = encoder.token_ids(json.loads(files[what].read_text("utf-8")))
     if what == "train":
         grouped, shuffled = padding([len(row) for row in rows])
-        print(f"word pieces computed for each real one: {grouped:.2f} in our batches, {shuffled:.2f} in batches at random; "
-              f"grouping by length alone gives a ratio of {shuffled / grouped:.2f}")
+        print(
+            f"word pieces computed for each real one: {grouped:.2f} in our batches, {shuffled:.2f} in batches at random; "
+            f"grouping by length alone gives a ratio of {shuffled / grouped:.2f}"
+        )
     share = ours["sentences_per_second"] * flops_a_sentence(encoder, rows, what) / (ours["matrix_gflops"] * 1e9)
     print(f"matrix rate measured: {ours['matrix_gflops']:.0f} GFLOP/s; used for the model's matrices: {share:.0%}")
     assert ours["sentences_per_second"] > 0
@@ -73,8 +85,10 @@ def padding(lengths):
     ours = [batch for step in range(batches.steps) for batch in batches.of_step(step)]
     order = random.Random(0).sample(range(len(lengths)), len(lengths))
     theirs = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
-    return tuple(sum(len(b) * max(lengths[i] for i in b) for b in some) / sum(lengths[i] for b in some for i in b)
-                 for some in (ours, theirs))
+    return tuple(
+        sum(len(b) * max(lengths[i] for i in b) for b in some) / sum(lengths[i] for b in some for i in b)
+        for some in (ours, theirs)
+    )
 
 
 def flops_a_sentence(encoder, rows, what):

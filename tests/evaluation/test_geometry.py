@@ -72,14 +72,24 @@ def test_fewer_texts_than_dimensions():
 
 
 def test_zeros_are_no_error():
-    assert embedding_geometry(np.zeros((3, 4))) == {"mean_cosine": 0, "effective_rank": 1, "participation_ratio": 0,
-                                                    "isoscore": 0}
+    assert embedding_geometry(np.zeros((3, 4))) == {
+        "mean_cosine": 0,
+        "effective_rank": 1,
+        "participation_ratio": 0,
+        "isoscore": 0,
+    }
 
 
-@pytest.mark.parametrize("x, message", [
-    (np.zeros(4), r"shape \(4,\)"), (np.zeros((1, 4)), r"shape \(1, 4\)"), (np.zeros((4, 1)), r"shape \(4, 1\)"),
-    (np.zeros((0, 4)), "shape"), ([[1, 2], [np.nan, 3]], "1 values that are NaN"),
-])
+@pytest.mark.parametrize(
+    "x, message",
+    [
+        (np.zeros(4), r"shape \(4,\)"),
+        (np.zeros((1, 4)), r"shape \(1, 4\)"),
+        (np.zeros((4, 1)), r"shape \(4, 1\)"),
+        (np.zeros((0, 4)), "shape"),
+        ([[1, 2], [np.nan, 3]], "1 values that are NaN"),
+    ],
+)
 def test_bad_input_is_named(x, message):
     with pytest.raises(ValueError, match=message):
         embedding_geometry(x)

@@ -30,8 +30,12 @@ def graded(seed):
 
 
 def all_metrics(ranked, grades):
-    return [ndcg_at_k(ranked, grades), average_precision(ranked, grades), reciprocal_rank(ranked, grades),
-            recall_at_k(ranked, grades)]
+    return [
+        ndcg_at_k(ranked, grades),
+        average_precision(ranked, grades),
+        reciprocal_rank(ranked, grades),
+        recall_at_k(ranked, grades),
+    ]
 
 
 # --------------------------------------------------------------------------- one query
@@ -101,7 +105,8 @@ def test_score_rankings_keeps_the_queries_apart():
     assert set(values) == METRICS
     for query in rankings:
         assert [values[m][query] for m in ("ndcg@10", "map", "mrr@10", "recall@100")] == pytest.approx(
-            all_metrics(rankings[query], relevant[query]))
+            all_metrics(rankings[query], relevant[query])
+        )
 
 
 def test_queries_without_relevant_documents_are_left_out():
@@ -203,8 +208,12 @@ def test_scores_held_in_memory_change_nothing(lsa, task, monkeypatch):
 def test_each_distinct_text_is_encoded_once(lsa, task):
     queries, corpus, relevant = task
     lsa.encoded.clear()
-    evaluate_retrieval(lsa, queries | {"asked again": next(iter(corpus.values()))}, corpus | {
-        f"{i} again": text for i, text in corpus.items()}, relevant | {"asked again": {next(iter(corpus)): 1}})
+    evaluate_retrieval(
+        lsa,
+        queries | {"asked again": next(iter(corpus.values()))},
+        corpus | {f"{i} again": text for i, text in corpus.items()},
+        relevant | {"asked again": {next(iter(corpus)): 1}},
+    )
     assert sorted(lsa.encoded) == sorted({*queries.values(), *corpus.values()})
 
 
@@ -221,24 +230,31 @@ def test_drop_identical_takes_the_query_itself_out(lsa, docs):
     assert evaluate_retrieval(lsa, queries, corpus, with_itself, drop_identical=True) == dropped
 
 
-@pytest.mark.parametrize("change, error, message", [
-    ({"queries": {}}, ValueError, "`queries` is empty"),
-    ({"corpus": {}}, ValueError, "`corpus` is empty"),
-    ({"relevant": {}}, ValueError, "`relevant` is empty"),
-    ({"queries": ["a text"]}, TypeError, "`queries` is a list; pass a dict"),
-    ({"queries": {"q": None}}, TypeError, r"`queries`\['q'\] is None"),
-    ({"corpus": {"d": "a", "e": 3.0}}, TypeError, r"`corpus`\['e'\] is 3.0, a float"),
-    ({"relevant": {"q": {"d": 1}, "x": {"d": 1}, "y": {"d": 1}}}, ValueError, "names 2 query ids .* first 'x'"),
-    ({"relevant": {"q": {"d": 1, "z": 1}}}, ValueError, "names 1 corpus ids .* first 'z'"),
-    ({"relevant": {"q": {"d"}}}, TypeError, r"`relevant`\['q'\] is a set"),
-    ({"relevant": {"q": {"d": 0}}}, ValueError, "no grade above 0 for any of the 1 `queries`"),
-    ({"k": 0}, ValueError, "`k` is 0"),
-    ({"encoder": 3}, TypeError, "`encoder` is a int"),
-    ({"encoder": lambda queries, corpus: {}}, ValueError, "lacks 1 judged queries"),
-])
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"queries": {}}, ValueError, "`queries` is empty"),
+        ({"corpus": {}}, ValueError, "`corpus` is empty"),
+        ({"relevant": {}}, ValueError, "`relevant` is empty"),
+        ({"queries": ["a text"]}, TypeError, "`queries` is a list; pass a dict"),
+        ({"queries": {"q": None}}, TypeError, r"`queries`\['q'\] is None"),
+        ({"corpus": {"d": "a", "e": 3.0}}, TypeError, r"`corpus`\['e'\] is 3.0, a float"),
+        ({"relevant": {"q": {"d": 1}, "x": {"d": 1}, "y": {"d": 1}}}, ValueError, "names 2 query ids .* first 'x'"),
+        ({"relevant": {"q": {"d": 1, "z": 1}}}, ValueError, "names 1 corpus ids .* first 'z'"),
+        ({"relevant": {"q": {"d"}}}, TypeError, r"`relevant`\['q'\] is a set"),
+        ({"relevant": {"q": {"d": 0}}}, ValueError, "no grade above 0 for any of the 1 `queries`"),
+        ({"k": 0}, ValueError, "`k` is 0"),
+        ({"encoder": 3}, TypeError, "`encoder` is a int"),
+        ({"encoder": lambda queries, corpus: {}}, ValueError, "lacks 1 judged queries"),
+    ],
+)
 def test_bad_input_is_named(lsa, change, error, message):
-    good = {"encoder": lsa, "queries": {"q": "an array"}, "corpus": {"d": "the array", "e": "a class"},
-            "relevant": {"q": {"d": 1}}}
+    good = {
+        "encoder": lsa,
+        "queries": {"q": "an array"},
+        "corpus": {"d": "the array", "e": "a class"},
+        "relevant": {"q": {"d": 1}},
+    }
     assert evaluate_retrieval(**good)["map"] == 1
     with pytest.raises(error, match=message):
         evaluate_retrieval(**good | change)
@@ -251,8 +267,14 @@ def test_bad_input_is_named(lsa, change, error, message):
 def samples(task):
     queries, corpus, relevant = task
     drawn = {q: random.Random(q).sample(list(corpus), 20) for q in queries}
-    return [{"query": queries[q], "positive": [corpus[i] for i in relevant[q]],
-             "negative": [corpus[i] for i in drawn[q] if i not in relevant[q]]} for q in queries]
+    return [
+        {
+            "query": queries[q],
+            "positive": [corpus[i] for i in relevant[q]],
+            "negative": [corpus[i] for i in drawn[q] if i not in relevant[q]],
+        }
+        for q in queries
+    ]
 
 
 def test_reranking_is_retrieval_among_each_querys_own_candidates(lsa, samples):
@@ -285,13 +307,16 @@ def test_a_collapsed_encoder_reranks_at_chance(samples):
     assert 0.05 < evaluate_reranking(Collapsed(), samples)["map"] < 0.35  # chance with 21 candidates: 0.17
 
 
-@pytest.mark.parametrize("samples, error, message", [
-    ([], ValueError, "none of the 0 `samples`"),
-    ([{"query": "a", "positive": ["b"], "negative": []}], ValueError, "none of the 1 `samples`"),
-    ([{"query": "a", "positive": ["b"]}], ValueError, r"`samples`\[0\] has no 'negative'"),
-    ([{"query": None, "positive": ["b"], "negative": ["c"]}], TypeError, r"samples\[0\]\[query\]"),
-    ([{"query": "a", "positive": ["b", 3], "negative": ["c"]}], TypeError, r"samples\[0\]\[positive\]`\[1\] is 3"),
-])
+@pytest.mark.parametrize(
+    "samples, error, message",
+    [
+        ([], ValueError, "none of the 0 `samples`"),
+        ([{"query": "a", "positive": ["b"], "negative": []}], ValueError, "none of the 1 `samples`"),
+        ([{"query": "a", "positive": ["b"]}], ValueError, r"`samples`\[0\] has no 'negative'"),
+        ([{"query": None, "positive": ["b"], "negative": ["c"]}], TypeError, r"samples\[0\]\[query\]"),
+        ([{"query": "a", "positive": ["b", 3], "negative": ["c"]}], TypeError, r"samples\[0\]\[positive\]`\[1\] is 3"),
+    ],
+)
 def test_bad_samples_are_named(lsa, samples, error, message):
     with pytest.raises(error, match=message):
         evaluate_reranking(lsa, samples)

@@ -97,7 +97,8 @@ def test_a_system_does_not_differ_from_itself(systems):
 def test_exchanging_the_systems_turns_the_sign(systems):
     forward, backward = paired_bootstrap(*systems), paired_bootstrap(*systems[::-1])
     assert (backward.difference, backward.low, backward.high) == pytest.approx(
-        (-forward.difference, -forward.high, -forward.low))
+        (-forward.difference, -forward.high, -forward.low)
+    )
     assert backward.p == forward.p
 
 
@@ -116,8 +117,10 @@ def test_queries_are_matched_by_id_not_by_order(systems):
 
 def test_no_difference_is_called_real_one_time_in_twenty():
     rng = np.random.default_rng(0)
-    results = [paired_bootstrap(dict(enumerate(a)), dict(enumerate(b)), samples=500, seed=i)
-               for i, (a, b) in enumerate(rng.random((300, 2, 60)))]
+    results = [
+        paired_bootstrap(dict(enumerate(a)), dict(enumerate(b)), samples=500, seed=i)
+        for i, (a, b) in enumerate(rng.random((300, 2, 60)))
+    ]
     assert 0.02 <= np.mean([r.p < 0.05 for r in results]) <= 0.09
     excluded = [not r.low <= 0 <= r.high for r in results]
     assert np.mean([e == (r.p < 0.05) for e, r in zip(excluded, results)]) > 0.98  # interval and p agree
@@ -154,8 +157,14 @@ def test_the_interval_of_spearman_is_scipys(correlated):
     ours = bootstrap_spearman(good, scores)
     assert ours.value == pytest.approx(stats.spearmanr(good, scores).statistic)
     theirs = stats.bootstrap(
-        (good, scores), lambda x, y: stats.spearmanr(x, y).statistic, paired=True, vectorized=False, n_resamples=1000,
-        method="percentile", rng=np.random.default_rng(0))
+        (good, scores),
+        lambda x, y: stats.spearmanr(x, y).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=1000,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
     assert ours[1:] == pytest.approx(theirs.confidence_interval, abs=0.006)
 
 
@@ -163,7 +172,8 @@ def test_a_better_correlation_is_found(correlated):
     scores, good, worse = correlated
     result = bootstrap_spearman(good, scores, worse)
     assert result.difference == pytest.approx(
-        stats.spearmanr(good, scores).statistic - stats.spearmanr(worse, scores).statistic)
+        stats.spearmanr(good, scores).statistic - stats.spearmanr(worse, scores).statistic
+    )
     assert 0 < result.low < result.difference < result.high and result.p < 0.01
     assert bootstrap_spearman(good, scores, good) == (0, 0, 0, 1)
 
@@ -199,10 +209,16 @@ def test_a_collapsed_encoder_has_no_interval(correlated):
 # --------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("values, message", [
-    ([], "holds 0 values"), ([0.5], "holds 1 values"), ({"q": 1.0}, "holds 1 values"), ([0.5, math.nan], "NaN"),
-    ([{"a": 1, "b": 1}, {"a": 1, "c": 1}], "2 queries are measured on one side only, first 'b'"),
-])
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ([], "holds 0 values"),
+        ([0.5], "holds 1 values"),
+        ({"q": 1.0}, "holds 1 values"),
+        ([0.5, math.nan], "NaN"),
+        ([{"a": 1, "b": 1}, {"a": 1, "c": 1}], "2 queries are measured on one side only, first 'b'"),
+    ],
+)
 def test_values_without_an_interval(values, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_interval(values)
@@ -217,23 +233,32 @@ def test_other_queries_cannot_be_paired(systems):
         paired_bootstrap([0.1, 0.2], [0.1, 0.3])
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"confidence": 95}, "`confidence` is 95"), ({"confidence": 0}, "`confidence` is 0"),
-    ({"samples": 0}, "`samples` is 0"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"confidence": 95}, "`confidence` is 95"),
+        ({"confidence": 0}, "`confidence` is 0"),
+        ({"samples": 0}, "`samples` is 0"),
+    ],
+)
 def test_impossible_settings(arguments, message):
-    for call in (lambda: bootstrap_interval([0.1, 0.2, 0.3], **arguments),
-                 lambda: paired_bootstrap({1: 0.1, 2: 0.2}, {1: 0.1, 2: 0.3}, **arguments),
-                 lambda: bootstrap_spearman([0.1, 0.2, 0.3], [1, 2, 3], **arguments)):
+    for call in (
+        lambda: bootstrap_interval([0.1, 0.2, 0.3], **arguments),
+        lambda: paired_bootstrap({1: 0.1, 2: 0.2}, {1: 0.1, 2: 0.3}, **arguments),
+        lambda: bootstrap_spearman([0.1, 0.2, 0.3], [1, 2, 3], **arguments),
+    ):
         with pytest.raises(ValueError, match=message):
             call()
 
 
-@pytest.mark.parametrize("similarities, scores, message", [
-    ([0.1, 0.2], [1, 2, 3], r"`similarities_a` has shape \(2,\) for 3 `scores`"),
-    ([0.1, 0.2, 0.3], [2, 2, 2], "`scores` are all 2"),
-    ([0.1, 0.2, math.inf], [1, 2, 3], "`similarities_a` holds 1 values that are NaN or infinite"),
-])
+@pytest.mark.parametrize(
+    "similarities, scores, message",
+    [
+        ([0.1, 0.2], [1, 2, 3], r"`similarities_a` has shape \(2,\) for 3 `scores`"),
+        ([0.1, 0.2, 0.3], [2, 2, 2], "`scores` are all 2"),
+        ([0.1, 0.2, math.inf], [1, 2, 3], "`similarities_a` holds 1 values that are NaN or infinite"),
+    ],
+)
 def test_pairs_that_cannot_be_correlated(similarities, scores, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_spearman(similarities, scores)
@@ -246,7 +271,15 @@ def test_measured_on_a_real_task_two_depths_of_one_ranking_differ_in_nothing_but
     assert paired_bootstrap(whole, cut) == (0, 0, 0, 1)
 
 
-@pytest.mark.parametrize("low, high, said", [(0.01, 0.03, "better"), (-0.03, -0.01, "worse"), (-0.01, 0.03, "cannot tell"),
-                                             (0.0, 0.03, "cannot tell"), (-0.03, 0.0, "cannot tell")])
+@pytest.mark.parametrize(
+    "low, high, said",
+    [
+        (0.01, 0.03, "better"),
+        (-0.03, -0.01, "worse"),
+        (-0.01, 0.03, "cannot tell"),
+        (0.0, 0.03, "cannot tell"),
+        (-0.03, 0.0, "cannot tell"),
+    ],
+)
 def test_verdict(low, high, said):
     assert verdict(Difference((low + high) / 2, low, high, 0.5)) == said

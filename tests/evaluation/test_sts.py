@@ -76,22 +76,26 @@ def test_texts_without_known_words_count_as_unrelated(lsa):
     assert similarities.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("first, second, scores, message", [
-    (["a", "b"], ["a"], [1, 2], "`sentences1` holds 2 sentences and `sentences2` 1"),
-    (["a", "b"], ["a", "b"], [1, 2, 3], "`scores` holds 3 values for 2 sentence pairs"),
-    (["a"], ["b"], [1], "at least 2 pairs"),
-    ([], [], [], "at least 2 pairs"),
-    (["a", "b"], ["a", "b"], [0.5, 0.5], "`scores` are all 0.5"),
-    (["a", "b"], ["a", "b"], [0.5, math.nan], r"`scores`\[1\] is nan"),
-    (["a", "b"], ["a", "b"], [[0.5, 1]], "shape"),
-])
+@pytest.mark.parametrize(
+    "first, second, scores, message",
+    [
+        (["a", "b"], ["a"], [1, 2], "`sentences1` holds 2 sentences and `sentences2` 1"),
+        (["a", "b"], ["a", "b"], [1, 2, 3], "`scores` holds 3 values for 2 sentence pairs"),
+        (["a"], ["b"], [1], "at least 2 pairs"),
+        ([], [], [], "at least 2 pairs"),
+        (["a", "b"], ["a", "b"], [0.5, 0.5], "`scores` are all 0.5"),
+        (["a", "b"], ["a", "b"], [0.5, math.nan], r"`scores`\[1\] is nan"),
+        (["a", "b"], ["a", "b"], [[0.5, 1]], "shape"),
+    ],
+)
 def test_pairs_that_cannot_be_correlated(lsa, first, second, scores, message):
     with pytest.raises(ValueError, match=message):
         evaluate_sts(lsa, first, second, scores)
 
 
-@pytest.mark.parametrize("first, message", [("ab", "pass a list"), (["a", None], r"`sentences1`\[1\] is None"),
-                                            ({"a", "b"}, "is a set")])
+@pytest.mark.parametrize(
+    "first, message", [("ab", "pass a list"), (["a", None], r"`sentences1`\[1\] is None"), ({"a", "b"}, "is a set")]
+)
 def test_sentences_that_are_none(lsa, first, message):
     with pytest.raises(TypeError, match=message):
         evaluate_sts(lsa, first, ["a", "b"], [1, 2])

@@ -24,9 +24,18 @@ from course_lib.texts.store import cache_folder
 ROOT = Path(__file__).parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-         "--window-size=1300,1000")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--window-size=1300,1000",
+)
 SETTINGS = {
     # every cell in the page, also those out of sight, so that their outputs can be found
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -36,8 +45,10 @@ PATIENCE = 60  # seconds that an answer of the page may take on a busy machine
 RUNNING = 300  # seconds that a notebook may take on a busy machine
 
 pytestmark = [
-    pytest.mark.skipif(not (CHROMIUM and DRIVER),
-                       reason="no chromium and chromedriver on this machine; .ci/run installs them with apt-get"),
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER),
+        reason="no chromium and chromedriver on this machine; .ci/run installs them with apt-get",
+    ),
     pytest.mark.timeout(600),
 ]
 
@@ -61,16 +72,34 @@ def lab(tmp_path_factory):
     # links to what the cache holds; new files replace them and stay here
     shutil.copytree(cache_folder(), home / "cache", copy_function=os.symlink)
     variables = os.environ | {
-        "COURSE_CACHE": str(home / "cache"), "COURSE_PROFILE": "smoke", "HF_HUB_OFFLINE": "1",
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-        "IPYTHONDIR": str(home / "ipython"), **{f"JUPYTER_{kind}_DIR": str(home / kind.lower())
-                                                for kind in ("CONFIG", "DATA", "RUNTIME")}}
+        "COURSE_CACHE": str(home / "cache"),
+        "COURSE_PROFILE": "smoke",
+        "HF_HUB_OFFLINE": "1",
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "IPYTHONDIR": str(home / "ipython"),
+        **{f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")},
+    }
     with open(home / "log", "w") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
-             "--ServerApp.port=0", "--LabApp.news_url=None", "--LabApp.expose_app_in_browser=True",
-             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", str(home / "notebooks")],
-            env=variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            [
+                sys.executable,
+                "-m",
+                "jupyterlab",
+                "--no-browser",
+                "--allow-root",
+                "--ServerApp.ip=127.0.0.1",
+                "--ServerApp.port=0",
+                "--LabApp.news_url=None",
+                "--LabApp.expose_app_in_browser=True",
+                "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+                str(home / "notebooks"),
+            ],
+            env=variables,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         yield address(server, home)
     finally:
@@ -98,7 +127,8 @@ def address(server, home):
         return [json.loads(path.read_text()) for path in (home / "runtime").glob("jpserver-*.json")]
 
     (about,) = WebDriverWait(None, 3 * PATIENCE, ignored_exceptions=[json.JSONDecodeError]).until(
-        listening, f"JupyterLab does not listen; what it says is in {home / 'log'}")
+        listening, f"JupyterLab does not listen; what it says is in {home / 'log'}"
+    )
     return about["url"], about["token"]
 
 
@@ -156,15 +186,19 @@ class Page:
 
     def labelled(self, css, label):
         """The element for a CSS selector that has this text."""
-        return self.until(lambda: next((e for e in self.driver.find_elements(By.CSS_SELECTOR, css)
-                                        if e.text.strip() == label), None), f"nothing is called {label!r}")
+        return self.until(
+            lambda: next((e for e in self.driver.find_elements(By.CSS_SELECTOR, css) if e.text.strip() == label), None),
+            f"nothing is called {label!r}",
+        )
 
     def output(self, source):
         """The element with the outputs of the first code cell whose source has this in it."""
         cells = "jupyterapp.shell.currentWidget.content.widgets"
         return self.driver.execute_script(
             f"return {cells}.find(c => c.model.type == 'code' && c.model.sharedModel.source.includes(arguments[0]))"
-            ".node.querySelector('.jp-Cell-outputArea')", source.strip())
+            ".node.querySelector('.jp-Cell-outputArea')",
+            source.strip(),
+        )
 
     def write(self, css, text):
         """Write into a field, in place of what is there, and press Enter."""
@@ -175,7 +209,8 @@ class Page:
         # no outputs: several times a second, their pictures would be much to carry
         return self.notebook(
             "content.widgets.filter(c => c.model.type == 'code').map(c => [c.model.executionCount, "
-            "c.model.sharedModel.source, c.model.sharedModel.outputs.find(o => o.output_type == 'error')?.traceback])")
+            "c.model.sharedModel.source, c.model.sharedModel.outputs.find(o => o.output_type == 'error')?.traceback])"
+        )
 
     def run_to_the_end(self, patience=RUNNING):
         """Wait until a fresh kernel has run every cell. An error ends the wait."""

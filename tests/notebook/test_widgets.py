@@ -21,12 +21,15 @@ from course_lib.search import BM25Search, ExactSearch, Reranked
 from course_lib.training import TrainingConfig, train
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-NASTY = (r'Sort <script>window.harm = 1</script> <img src="x" onerror="alert(2)"> $x^2$ \(y_1\) \begin{align} $$z$$ &lt; '
-         "coins.")
+NASTY = (
+    r'Sort <script>window.harm = 1</script> <img src="x" onerror="alert(2)"> $x^2$ \(y_1\) \begin{align} $$z$$ &lt; '
+    "coins."
+)
 TEXTS = {
     "numpy.sort": "Return a sorted copy of an array.",
     "numpy.mean": "Compute the arithmetic mean along the given axis.",
-    "pandas.merge": "Merge DataFrame or named Series objects with a database-style join.", "nasty": NASTY,
+    "pandas.merge": "Merge DataFrame or named Series objects with a database-style join.",
+    "nasty": NASTY,
     "numpy.argsort": "Returns the indices that would sort an array.",
 }
 SENTENCES = ["Sort the array in place.", "Return the indices that sort a tensor.", "Merge two tables.", NASTY]
@@ -98,12 +101,16 @@ def test_no_run_of_text_holds_what_begins_a_formula():
     assert not [run for run in runs if re.search(r"\$.*\$|\\.", html.unescape(run))]
 
 
-@pytest.mark.parametrize("make", [
-    lambda encoder: widgets.search_box({"words": BM25Search(TEXTS)}, NASTY),
-    lambda encoder: widgets.noise_sliders(encoder, NASTY),
-    lambda encoder: widgets.similarity_playground(encoder, SENTENCES),
-    lambda encoder: widgets.temperature_slider([0.9, 0.1], [NASTY, "b"]),
-], ids=["search_box", "noise_sliders", "similarity_playground", "temperature_slider"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda encoder: widgets.search_box({"words": BM25Search(TEXTS)}, NASTY),
+        lambda encoder: widgets.noise_sliders(encoder, NASTY),
+        lambda encoder: widgets.similarity_playground(encoder, SENTENCES),
+        lambda encoder: widgets.temperature_slider([0.9, 0.1], [NASTY, "b"]),
+    ],
+    ids=["search_box", "noise_sliders", "similarity_playground", "temperature_slider"],
+)
 def test_no_widget_lets_markup_through(encoder, make):
     panel = make(encoder)
     for page in (Reader(shown(panel)), Reader(panel.still())):
@@ -190,13 +197,16 @@ def test_hits_stand_in_the_order_and_with_the_scores_of_each_searcher(searchers)
         assert not any(cells[2 * place + column] for place in range(len(hits), 4))
 
 
-@pytest.mark.parametrize("question, text, marked", [
-    ("sort arrays", "Returns an Array; sorts arrays, then sorted.", ["Array", "sorts", "arrays"]),
-    ("frame state", "A DataFrame and random_state, not frameset", ["Frame", "state"]),
-    ("the of", "the state of", []),
-    ("café naïve", "a naïve café", ["naïve", "café"]),
-    ("x", NASTY, ["x", "x"]),
-])
+@pytest.mark.parametrize(
+    "question, text, marked",
+    [
+        ("sort arrays", "Returns an Array; sorts arrays, then sorted.", ["Array", "sorts", "arrays"]),
+        ("frame state", "A DataFrame and random_state, not frameset", ["Frame", "state"]),
+        ("the of", "the state of", []),
+        ("café naïve", "a naïve café", ["naïve", "café"]),
+        ("x", NASTY, ["x", "x"]),
+    ],
+)
 def test_the_words_that_make_a_hit_are_marked(encoder, question, text, marked):
     page = Reader(shown(widgets.search_box({"exact": ExactSearch(encoder, [text])}, question)))
     (cell,) = page.inside["td"]
@@ -360,10 +370,17 @@ def test_far_candidates_share_one_bar_and_lose_nothing():
     assert sum(share for *_, share in bars) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"cosines": [18.0, 3.0]}, "between −1 and 1"), ({"cosines": [0.5]}, "at least 2"),
-    ({"cosines": [0.5, np.nan]}, "at least 2"), ({"labels": ["a"]}, "labels holds 1"),
-    ({"positive": 2}, "positive is 2"), ({"temperature": 0}, "temperature is 0")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"cosines": [18.0, 3.0]}, "between −1 and 1"),
+        ({"cosines": [0.5]}, "at least 2"),
+        ({"cosines": [0.5, np.nan]}, "at least 2"),
+        ({"labels": ["a"]}, "labels holds 1"),
+        ({"positive": 2}, "positive is 2"),
+        ({"temperature": 0}, "temperature is 0"),
+    ],
+)
 def test_candidates_that_do_not_fit_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         widgets.temperature_slider(**{"cosines": [0.9, 0.1], "labels": ["a", "b"]} | change)
@@ -403,10 +420,20 @@ def test_what_is_masked_is_what_the_noise_of_mlm_masks(encoder, probability):
     _, damaged = parts(panel)
     tokenizer = encoder.tokenizer
     ids = encoder.tokenize([SENTENCE])["input_ids"]
-    inputs, labels = functional.mask_tokens(ids, tokenizer.all_special_ids, probability, tokenizer.mask_token_id,
-                                            len(tokenizer), torch.Generator().manual_seed(5))
-    expected = [f"{new} ({old})" if label != -100 else new for new, old, label in zip(
-        *(tokenizer.convert_ids_to_tokens(row[0].tolist()) for row in (inputs, ids)), labels[0])]
+    inputs, labels = functional.mask_tokens(
+        ids,
+        tokenizer.all_special_ids,
+        probability,
+        tokenizer.mask_token_id,
+        len(tokenizer),
+        torch.Generator().manual_seed(5),
+    )
+    expected = [
+        f"{new} ({old})" if label != -100 else new
+        for new, old, label in zip(
+            *(tokenizer.convert_ids_to_tokens(row[0].tolist()) for row in (inputs, ids)), labels[0]
+        )
+    ]
     assert [Reader(chip).text for chip in damaged] == expected
 
 
@@ -482,8 +509,11 @@ def test_the_curves_are_live(shallow, docs, monkeypatch):
     assert f"spread {record.evaluations[1]['spread']:.3f} at step 4" in drawn[4]
 
 
-@pytest.mark.parametrize("press", [lambda dashboard: dashboard.button.click(), lambda _: _thread.interrupt_main()],
-                         ids=["button", "interrupted kernel"])
+@pytest.mark.parametrize(
+    "press",
+    [lambda dashboard: dashboard.button.click(), lambda _: _thread.interrupt_main()],
+    ids=["button", "interrupted kernel"],
+)
 def test_stopping_keeps_the_best_weights(shallow, docs, press):
     objective, dashboards, kept = SimCSE(shallow(1)), [], {}
 
@@ -537,7 +567,7 @@ def test_the_map_carries_every_text_as_it_is(encoder):
     assert [html.unescape(t["name"]) for t in traces] == ["<b>one", "$two$"] * 2
     for i, trace in enumerate(traces):
         hover = [html.unescape(text.replace("<br>", " ")) for text in trace["hovertext"]]
-        assert hover == [" ".join(text.split()) for text in texts[i % 2::2]]
+        assert hover == [" ".join(text.split()) for text in texts[i % 2 :: 2]]
         assert not [text for text in trace["hovertext"] if "$" in text or "<" in text.replace("<br>", "")]
     assert np.allclose(traces[0]["x"], traces[2]["x"], atol=1e-3)
 

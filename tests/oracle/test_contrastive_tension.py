@@ -125,10 +125,14 @@ def test_the_formulas_on_embeddings_alone(scale):
     in_batch = ContrastiveTensionLossInBatchNegatives(Given(), scale=scale)
     in_batch.model1.column = "a"
     for ours, theirs in (
-        (lambda a, b: functional.contrastive_tension(a, b, labels),
-         lambda a, b: ContrastiveTensionLoss(Given())([{"b": a}, {"b": b}], labels)),
-        (lambda a, b: functional.in_batch_contrastive_tension(a, b, scale),
-         lambda a, b: in_batch([{"a": a, "b": b}], None)),
+        (
+            lambda a, b: functional.contrastive_tension(a, b, labels),
+            lambda a, b: ContrastiveTensionLoss(Given())([{"b": a}, {"b": b}], labels),
+        ),
+        (
+            lambda a, b: functional.in_batch_contrastive_tension(a, b, scale),
+            lambda a, b: in_batch([{"a": a, "b": b}], None),
+        ),
     ):
         results = []
         for loss in (ours, theirs):

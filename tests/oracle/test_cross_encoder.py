@@ -29,8 +29,14 @@ def groups(docs):
 def pairs(groups):
     """Pairs of all lengths, some cut in the query, some in the text, some in both, and empty ones."""
     found = [(query, text) for query, *texts in groups[:8] for text in texts]
-    return [*found, (found[0][1], "short"), ("short", found[1][1] * 9), (found[0][1] * 9, found[1][1] * 9), ("", ""),
-            ("a [SEP] b", "c")]
+    return [
+        *found,
+        (found[0][1], "short"),
+        ("short", found[1][1] * 9),
+        (found[0][1] * 9, found[1][1] * 9),
+        ("", ""),
+        ("a [SEP] b", "c"),
+    ]
 
 
 @pytest.fixture
@@ -44,11 +50,23 @@ def judge(shallow):
 
 
 FAMILIES = {
-    "roberta": lambda v: transformers.RobertaConfig(vocab_size=v, max_position_embeddings=66, hidden_size=32,
-                                                    num_hidden_layers=2, num_attention_heads=4, intermediate_size=64),
+    "roberta": lambda v: transformers.RobertaConfig(
+        vocab_size=v,
+        max_position_embeddings=66,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+    ),
     "distilbert": lambda v: transformers.DistilBertConfig(vocab_size=v, dim=32, n_layers=2, n_heads=4, hidden_dim=64),
-    "mpnet": lambda v: transformers.MPNetConfig(vocab_size=v, max_position_embeddings=66, hidden_size=32,
-                                                num_hidden_layers=2, num_attention_heads=4, intermediate_size=64),
+    "mpnet": lambda v: transformers.MPNetConfig(
+        vocab_size=v,
+        max_position_embeddings=66,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+    ),
 }
 
 
@@ -75,8 +93,9 @@ def test_without_the_stored_activation_the_library_would_squash(judge, pairs, tm
     (tmp_path / "config.json").write_text(json.dumps(config))
     squashed = sentence_transformers.CrossEncoder(str(tmp_path), device="cpu").predict(pairs)
     np.testing.assert_allclose(squashed, 1 / (1 + np.exp(-judge.predict(pairs))), atol=1e-5)
-    np.testing.assert_allclose(CrossEncoder.from_pretrained(tmp_path, device="cpu").predict(pairs), judge.predict(pairs),
-                               atol=1e-6)  # ours are raw whatever a folder says
+    np.testing.assert_allclose(
+        CrossEncoder.from_pretrained(tmp_path, device="cpu").predict(pairs), judge.predict(pairs), atol=1e-6
+    )  # ours are raw whatever a folder says
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -107,7 +126,9 @@ def test_the_library_s_folder_gives_its_scores_before_the_sigmoid(judge, pairs, 
 def test_what_gives_no_single_score(base_encoder_folder, shallow, tmp_path):
     with pytest.raises(ValueError, match=r"(?s)has no trained classifier; take .* or train CrossEncoder"):
         CrossEncoder.from_pretrained(base_encoder_folder)
-    config = transformers.BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, num_labels=3)
+    config = transformers.BertConfig(
+        vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, num_labels=3
+    )
     transformers.BertForSequenceClassification(config).save_pretrained(tmp_path)
     shallow(1).tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="gives 3 labels"):
@@ -154,19 +175,26 @@ def test_training_tells_positives_from_negatives(shallow, groups, loss):
     encoder, groups = shallow(1, max_length=24), [group[:3] for group in groups[:12]]
     before = {k: v.clone() for k, v in encoder.transformer.state_dict().items()}
     judge = CrossEncoder(encoder, loss)
-    record = train(judge, groups, TrainingConfig(steps=24, batch_size=6, learning_rate=2e-3, precision="fp32"),
-                   progress=False)
+    record = train(
+        judge, groups, TrainingConfig(steps=24, batch_size=6, learning_rate=2e-3, precision="fp32"), progress=False
+    )
     assert sum(record.losses[-5:]) < 0.6 * sum(record.losses[:5])
     positive, negative = (judge.predict([(g[0], g[i]) for g in groups]) for i in (1, 2))
     assert (positive > negative).mean() > 0.8
-    assert all(torch.equal(v, before[k]) for k, v in encoder.transformer.state_dict().items())  # the encoder itself rests
+    assert all(
+        torch.equal(v, before[k]) for k, v in encoder.transformer.state_dict().items()
+    )  # the encoder itself rests
 
 
 def test_prepared_examples_make_the_same_batch(judge, groups):
     prepared = judge.prepare(groups[:5])
     one, other = judge.collate(groups[:5], None), judge.collate(prepared, None)
     assert all(torch.equal(one[k], other[k]) for k in one) and set(one) == {
-        "input_ids", "attention_mask", "token_type_ids", "labels"}
+        "input_ids",
+        "attention_mask",
+        "token_type_ids",
+        "labels",
+    }
     assert sum(len(p) for p in prepared) == int(one["attention_mask"].sum())
     assert one["labels"].tolist() == [[1, 0, 0]] * 5
 

@@ -26,8 +26,12 @@ def test_pooling(pooling, side):
     mask = mask.flip(1) if side == "left" else mask
     weights = torch.randn(6, 5, generator=generator)
     results = []
-    for pool in (POOLING[pooling], lambda h, m: Pooling(5, pooling_mode=pooling)(
-            {"token_embeddings": h, "attention_mask": m})["sentence_embedding"]):
+    for pool in (
+        POOLING[pooling],
+        lambda h, m: Pooling(5, pooling_mode=pooling)({"token_embeddings": h, "attention_mask": m})[
+            "sentence_embedding"
+        ],
+    ):
         own = hidden.clone().requires_grad_()
         vectors = pool(own, mask)
         (vectors * weights).sum().backward()

@@ -83,8 +83,11 @@ def compare(simcse, ours, peer, theirs):
     assert float(ours.detach()) == pytest.approx(float(theirs.detach()), abs=1e-5)
     ours.backward()
     theirs.backward()
-    assert_same_gradients(dict(simcse.encoder.transformer.named_parameters()),
-                          dict(peer[0].auto_model.named_parameters()), least=5 + 16 * LAYERS)
+    assert_same_gradients(
+        dict(simcse.encoder.transformer.named_parameters()),
+        dict(peer[0].auto_model.named_parameters()),
+        least=5 + 16 * LAYERS,
+    )
 
 
 @pytest.mark.parametrize("scale", [1, 20, 100])
@@ -93,8 +96,10 @@ def test_info_nce_is_multiple_negatives_ranking(scale):
     generator = torch.Generator().manual_seed(scale)
     anchors, positives, negatives = torch.randn(3, 9, 12, generator=generator)
     results, reference = [], MultipleNegativesRankingLoss(None, scale=scale)
-    for loss in (lambda a, b, c: functional.info_nce(a, torch.cat([b, c]), 1 / scale),
-                 lambda *abc: reference.compute_loss_from_embeddings(abc, None)):
+    for loss in (
+        lambda a, b, c: functional.info_nce(a, torch.cat([b, c]), 1 / scale),
+        lambda *abc: reference.compute_loss_from_embeddings(abc, None),
+    ):
         inputs = [x.clone().requires_grad_() for x in (anchors, positives, negatives)]
         value = loss(*inputs)
         value.backward()
@@ -121,8 +126,14 @@ def mlm(shallow):
 def masked(mlm, batch):
     """The batch with BERT's noise, the same whatever it is."""
     tokenizer = mlm.encoder.tokenizer
-    ids, labels = functional.mask_tokens(batch["input_ids"], tokenizer.all_special_ids, 0.15, tokenizer.mask_token_id,
-                                         len(tokenizer), torch.Generator().manual_seed(3))
+    ids, labels = functional.mask_tokens(
+        batch["input_ids"],
+        tokenizer.all_special_ids,
+        0.15,
+        tokenizer.mask_token_id,
+        len(tokenizer),
+        torch.Generator().manual_seed(3),
+    )
     return {**batch, "input_ids": ids, "labels": labels}
 
 
@@ -137,13 +148,17 @@ def test_mlm_is_bert_for_masked_lm(mlm, reference, batch, dropout):
         results[-1].backward()
     ours, theirs = results
     assert float(ours.detach()) == pytest.approx(float(theirs.detach()), abs=1e-5)
-    assert_same_gradients(dict(mlm.encoder.transformer.named_parameters()), dict(reference.bert.named_parameters()),
-                          least=5 + 16 * LAYERS)
+    assert_same_gradients(
+        dict(mlm.encoder.transformer.named_parameters()), dict(reference.bert.named_parameters()), least=5 + 16 * LAYERS
+    )
     their_head = reference.cls.predictions
-    for own, other in ((mlm.head.dense.weight, their_head.transform.dense.weight), (mlm.head.bias, their_head.bias),
-                       (mlm.head.dense.bias, their_head.transform.dense.bias),
-                       (mlm.head.norm.weight, their_head.transform.LayerNorm.weight),
-                       (mlm.head.norm.bias, their_head.transform.LayerNorm.bias)):
+    for own, other in (
+        (mlm.head.dense.weight, their_head.transform.dense.weight),
+        (mlm.head.bias, their_head.bias),
+        (mlm.head.dense.bias, their_head.transform.dense.bias),
+        (mlm.head.norm.weight, their_head.transform.LayerNorm.weight),
+        (mlm.head.norm.bias, their_head.transform.LayerNorm.bias),
+    ):
         torch.testing.assert_close(own.grad, other.grad, atol=1e-5, rtol=1e-5)
         assert own.grad.abs().sum() > 0
 
@@ -165,12 +180,17 @@ def test_both_collators_damage_within_chance_of_bert_s_rates(mlm, docs, collator
     else:
         rows = mlm.encoder.token_ids(texts)
         noisy = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15, seed=11)(
-            [{"input_ids": row} for row in rows])
+            [{"input_ids": row} for row in rows]
+        )
     chosen = noisy["labels"] != -100
     ordinary = ~torch.isin(plain, torch.tensor(tokenizer.all_special_ids))
     inputs, kept = noisy["input_ids"][chosen], plain[chosen]
-    counts = [(chosen.sum(), ordinary.sum(), 0.15), ((inputs == tokenizer.mask_token_id).sum(), len(kept), 0.8),
-              ((inputs == kept).sum(), len(kept), 0.1), (chosen[~ordinary].sum(), 1, 0.0)]
+    counts = [
+        (chosen.sum(), ordinary.sum(), 0.15),
+        ((inputs == tokenizer.mask_token_id).sum(), len(kept), 0.8),
+        ((inputs == kept).sum(), len(kept), 0.1),
+        (chosen[~ordinary].sum(), 1, 0.0),
+    ]
     for count, trials, rate in counts:
         assert abs(int(count) - int(trials) * rate) <= 4.5 * math.sqrt(int(trials) * rate * (1 - rate)) + 0.5
 

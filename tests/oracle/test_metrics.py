@@ -58,8 +58,10 @@ def trec_eval(run, relevant):
     names = {"ndcg_cut_10", "map", "recall_100", "recip_rank"}
     measures = pytrec_eval.RelevanceEvaluator(relevant, names).evaluate(run)
     # trec_eval's reciprocal rank has no cut-off; within the first 10 ranks it is at least 0.1
-    return {q: (m["ndcg_cut_10"], m["map"], m["recip_rank"] if m["recip_rank"] >= 0.1 else 0, m["recall_100"])
-            for q, m in measures.items()}
+    return {
+        q: (m["ndcg_cut_10"], m["map"], m["recip_rank"] if m["recip_rank"] >= 0.1 else 0, m["recall_100"])
+        for q, m in measures.items()
+    }
 
 
 def ranx(run, relevant):
@@ -94,12 +96,17 @@ def test_information_retrieval_evaluator(model, task):
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
     queries, corpus, relevant = task
-    theirs = InformationRetrievalEvaluator(queries, corpus, {q: set(g) for q, g in relevant.items()},
-                                           precision_recall_at_k=[100], map_at_k=[len(corpus)])(model)
+    theirs = InformationRetrievalEvaluator(
+        queries, corpus, {q: set(g) for q, g in relevant.items()}, precision_recall_at_k=[100], map_at_k=[len(corpus)]
+    )(model)
     ours = evaluate_retrieval(model, queries, corpus, relevant)
     assert 0.2 < ours["ndcg@10"] < 1
-    for metric, name in (("ndcg@10", "ndcg@10"), ("map", f"map@{len(corpus)}"), ("mrr@10", "mrr@10"),
-                         ("recall@100", "recall@100")):
+    for metric, name in (
+        ("ndcg@10", "ndcg@10"),
+        ("map", f"map@{len(corpus)}"),
+        ("mrr@10", "mrr@10"),
+        ("recall@100", "recall@100"),
+    ):
         assert ours[metric] == pytest.approx(theirs[f"cosine_{name}"], abs=1e-5)
 
 
@@ -108,9 +115,14 @@ def test_reranking_evaluator(model, task):
 
     queries, corpus, relevant = task
     others = list(corpus)
-    samples = [{"query": text, "positive": [corpus[i] for i in relevant[q]],
-                "negative": [corpus[i] for i in random.Random(q).sample(others, 15) if i not in relevant[q]]}
-               for q, text in queries.items()]
+    samples = [
+        {
+            "query": text,
+            "positive": [corpus[i] for i in relevant[q]],
+            "negative": [corpus[i] for i in random.Random(q).sample(others, 15) if i not in relevant[q]],
+        }
+        for q, text in queries.items()
+    ]
     samples += [{"query": "no negative", "positive": ["a"], "negative": []}]
     ours, theirs = evaluate_reranking(model, samples), RerankingEvaluator(samples)(model)
     for metric in ("map", "mrr@10", "ndcg@10"):

@@ -55,8 +55,12 @@ def objective_columns(model, texts):
 def test_multiple_negatives_ranking(peer, examples, negatives, scale):
     encoder, model = peer
     columns = 3 if negatives else 2
-    assert_same(MultipleNegativesRanking(encoder, scale), MultipleNegativesRankingLoss(model, scale=scale),
-                [e[:columns] for e in examples], columns)
+    assert_same(
+        MultipleNegativesRanking(encoder, scale),
+        MultipleNegativesRankingLoss(model, scale=scale),
+        [e[:columns] for e in examples],
+        columns,
+    )
 
 
 def test_margin_mse(peer, examples):
@@ -91,7 +95,9 @@ def test_ranking_embeddings(size, negatives):
     generator = torch.Generator().manual_seed(size)
     columns = torch.randn(2 + negatives, size, 12, generator=generator)
     reference = MultipleNegativesRankingLoss(None, scale=20.0)
-    ours = gradients(lambda q, p, *n: functional.multiple_negatives_ranking(q, p, torch.cat(n) if n else None), *columns)
+    ours = gradients(
+        lambda q, p, *n: functional.multiple_negatives_ranking(q, p, torch.cat(n) if n else None), *columns
+    )
     theirs = gradients(lambda *columns: reference.compute_loss_from_embeddings(list(columns), None), *columns)
     for one, other in zip(ours, theirs):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
@@ -149,13 +155,17 @@ def test_ranking_batches(shallow, examples):
     assert torch.equal(below("query", batch)["input_ids"], columns[0]) and torch.equal(batch["input_ids"], columns[1])
 
 
-@pytest.mark.parametrize("kind, columns", [(MultipleNegativesRanking, 2), (MultipleNegativesRanking, 3), (MarginMSE, 4)])
+@pytest.mark.parametrize(
+    "kind, columns", [(MultipleNegativesRanking, 2), (MultipleNegativesRanking, 3), (MarginMSE, 4)]
+)
 def test_prepared_examples_make_the_same_batch(shallow, examples, kind, columns):
     objective, texts = kind(shallow(max_length=16)), [e[:columns] for e in examples]
     prepared = objective.prepare(texts)
     one, other = objective.collate(texts, None), objective.collate(prepared, None)
     assert all(torch.equal(one[k], other[k]) for k in one) and all(torch.is_tensor(v) for v in one.values())
-    tokens = [int(sum(objective.encoder.tokenize([t])["attention_mask"].sum() for t in example[:3])) for example in texts]
+    tokens = [
+        int(sum(objective.encoder.tokenize([t])["attention_mask"].sum() for t in example[:3])) for example in texts
+    ]
     assert [len(p) for p in prepared] == tokens
 
 

@@ -16,8 +16,15 @@ def roberta(base_encoder_folder):
     """A small random RoBERTa, whose positions depend on where the padding is."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(base_encoder_folder)
     config = transformers.RobertaConfig(
-        vocab_size=len(tokenizer), hidden_size=48, num_hidden_layers=LAYERS, num_attention_heads=4,
-        intermediate_size=96, max_position_embeddings=80, pad_token_id=tokenizer.pad_token_id, initializer_range=0.2)
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        intermediate_size=96,
+        max_position_embeddings=80,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.2,
+    )
     torch.manual_seed(0)
     transformer = transformers.AutoModel.from_config(config)
     transformer.pooler = None
@@ -73,8 +80,11 @@ def new_weights(tsdae, reference):
     pairs = []
     for layer, other in zip(tsdae.decoder.layers, stack):
         cross = other.crossattention
-        parts = [(layer.cross_attention.value, cross.self.value), (layer.cross_attention.out, cross.output.dense),
-                 (layer.cross_norm, cross.output.LayerNorm)]
+        parts = [
+            (layer.cross_attention.value, cross.self.value),
+            (layer.cross_attention.out, cross.output.dense),
+            (layer.cross_norm, cross.output.LayerNorm),
+        ]
         if tsdae.cross_attention == "attention":
             parts += [(layer.cross_attention.query, cross.self.query), (layer.cross_attention.key, cross.self.key)]
         pairs += parts
@@ -84,8 +94,9 @@ def new_weights(tsdae, reference):
     else:
         head = theirs.lm_head
         pairs += [(tsdae.head.dense, head.dense), (tsdae.head.norm, head.layer_norm)]
-    named = [(f"{type(a).__name__}.{k}", v, dict(b.named_parameters())[k]) for a, b in pairs
-             for k, v in a.named_parameters()]
+    named = [
+        (f"{type(a).__name__}.{k}", v, dict(b.named_parameters())[k]) for a, b in pairs for k, v in a.named_parameters()
+    ]
     return [*named, ("bias", tsdae.head.bias, head.bias)]
 
 

@@ -97,14 +97,19 @@ def test_plurals_and_identifiers_are_matched(task):
     assert ours > sum(theirs.values()) / len(theirs) + 0.02
 
 
-@pytest.mark.parametrize("text, words", [
-    ("The indices of DataFrames", ["indice", "data", "frame"]),
-    ("random_state=42, n_jobs", ["random", "state", "42", "n", "job"]),
-    ("queries, classes, axes, axis", ["query", "classe", "axe", "axi"]),
-    ("status, class, is it", ["status", "class"]),
-    ("naïve Bayes", ["naïve", "baye"]),
-    ("", []), ("the of and", []), ("s", ["s"]),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("The indices of DataFrames", ["indice", "data", "frame"]),
+        ("random_state=42, n_jobs", ["random", "state", "42", "n", "job"]),
+        ("queries, classes, axes, axis", ["query", "classe", "axe", "axi"]),
+        ("status, class, is it", ["status", "class"]),
+        ("naïve Bayes", ["naïve", "baye"]),
+        ("", []),
+        ("the of and", []),
+        ("s", ["s"]),
+    ],
+)
 def test_words(text, words):
     assert tokenize(text) == words
 
@@ -133,10 +138,15 @@ def test_it_is_quiet(task, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("bad, error, message", [
-    ([], ValueError, "`texts` is empty"), (["", "the"], ValueError, "none of the 2 `texts`"),
-    ("a text", TypeError, "pass a list"), ([None], TypeError, r"`texts`\[0\] is None"),
-])
+@pytest.mark.parametrize(
+    "bad, error, message",
+    [
+        ([], ValueError, "`texts` is empty"),
+        (["", "the"], ValueError, "none of the 2 `texts`"),
+        ("a text", TypeError, "pass a list"),
+        ([None], TypeError, r"`texts`\[0\] is None"),
+    ],
+)
 def test_bad_texts_are_named(bad, error, message):
     with pytest.raises(error, match=message):
         BM25Search(bad)
@@ -154,9 +164,13 @@ def test_a_jax_that_is_installed_is_not_started(tmp_path):
     (tmp_path / "jax").mkdir()
     (tmp_path / "jax" / "__init__.py").write_text("print('started', flush=True)\n")
     (tmp_path / "jax" / "lax.py").write_text("")
-    script = ("from course_lib.search import BM25Search\n"
-              "print([hit.text for hit in BM25Search(['sorts a list', 'opens a file']).search('file')])\n"
-              "import jax")
+    script = (
+        "from course_lib.search import BM25Search\n"
+        "print([hit.text for hit in BM25Search(['sorts a list', 'opens a file']).search('file')])\n"
+        "import jax"
+    )
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
-    told = subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    told = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
     assert told.stdout.splitlines() == ["['opens a file']", "started"], told.stderr

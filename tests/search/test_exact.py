@@ -23,8 +23,11 @@ def search(encoder, texts):
 
 
 def test_a_question_finds_its_answer_without_sharing_words(encoder):
-    answers = {"merge": "Join columns of another DataFrame.", "sort": "Return the indices that would order an array.",
-               "pi": "Ratio of a circle's circumference to its diameter."}
+    answers = {
+        "merge": "Join columns of another DataFrame.",
+        "sort": "Return the indices that would order an array.",
+        "pi": "Ratio of a circle's circumference to its diameter.",
+    }
     search = ExactSearch(encoder, answers)
     for query, answer in (("combine two tables", "merge"), ("sorting numbers", "sort"), ("how round is a wheel", "pi")):
         assert search.search(query, k=1)[0].id == answer
@@ -80,11 +83,17 @@ def test_top_is_a_stable_sort(seed):
         assert top(scores, k).tolist() == sorted(range(40), key=lambda i: -scores[i])[:k]
 
 
-@pytest.mark.parametrize("bad, error, message", [
-    ([], ValueError, "`texts` is empty"), ({}, ValueError, "`texts` is empty"), ("a text", TypeError, "pass a list"),
-    ({"a", "b"}, TypeError, "`texts` is a set"), (["a", 3], TypeError, r"`texts`\[1\] is 3, a int"),
-    ({"name": None}, TypeError, r"`texts`\['name'\] is None"),
-])
+@pytest.mark.parametrize(
+    "bad, error, message",
+    [
+        ([], ValueError, "`texts` is empty"),
+        ({}, ValueError, "`texts` is empty"),
+        ("a text", TypeError, "pass a list"),
+        ({"a", "b"}, TypeError, "`texts` is a set"),
+        (["a", 3], TypeError, r"`texts`\[1\] is 3, a int"),
+        ({"name": None}, TypeError, r"`texts`\['name'\] is None"),
+    ],
+)
 def test_bad_texts_are_named(encoder, bad, error, message):
     with pytest.raises(error, match=message):
         ExactSearch(encoder, bad)

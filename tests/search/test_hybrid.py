@@ -51,8 +51,12 @@ def test_of_real_rankings(two, corpus):
     """Every text that one of the searches found, with the ranks that pandas gives it, NaN where it was not found."""
     queries = ["shortest path between two nodes", "random graph", "is it connected"]
     for query, hits in zip(queries, HybridSearch(two, depth=8).search(queries, 8)):
-        scores = pandas.DataFrame({n: {h.id: h.score - i * 1e-9 for i, h in enumerate(searcher.search(query, 8))}
-                                   for n, searcher in enumerate(two)})
+        scores = pandas.DataFrame(
+            {
+                n: {h.id: h.score - i * 1e-9 for i, h in enumerate(searcher.search(query, 8))}
+                for n, searcher in enumerate(two)
+            }
+        )
         expected = (1 / (60 + scores.rank(ascending=False))).sum(axis=1)
         assert scores.isna().any().all(), query  # each found what the other did not
         assert [h.score for h in hits] == pytest.approx(sorted(expected, reverse=True)[:8])
@@ -66,9 +70,11 @@ def test_several_queries_at_once(two):
 
 
 def test_errors(two):
-    for options, message in (({"searchers": two[:1]}, "`searchers` holds 1; a hybrid merges at least two"),
-                             ({"searchers": two, "constant": 0}, "constant is 0"),
-                             ({"searchers": two, "depth": 0}, "`k` is 0")):
+    for options, message in (
+        ({"searchers": two[:1]}, "`searchers` holds 1; a hybrid merges at least two"),
+        ({"searchers": two, "constant": 0}, "constant is 0"),
+        ({"searchers": two, "depth": 0}, "`k` is 0"),
+    ):
         with pytest.raises(ValueError, match=message):
             HybridSearch(**options)
     with pytest.raises(ValueError, match="`k` is 0"):

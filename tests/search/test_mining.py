@@ -75,7 +75,8 @@ def test_many_queries_are_as_a_few(task, retrievers, monkeypatch):
     whole = mine_hard_negatives(queries, corpus, relevant, retrievers, per_retriever=4)
     monkeypatch.setattr("course_lib.search.mining.QUERIES_AT_ONCE", 7)
     assert {q: set(f) for q, f in mine_hard_negatives(queries, corpus, relevant, retrievers, 4).items()} == {
-        q: set(f) for q, f in whole.items()}
+        q: set(f) for q, f in whole.items()
+    }
 
 
 def test_errors(task, retrievers):

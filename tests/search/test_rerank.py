@@ -74,15 +74,19 @@ def test_a_search_can_be_evaluated(docs):
         def predict(self, pairs):
             return [len(matched_words(query, text)) for query, text in pairs]
 
-    other = evaluate_retrieval(rank_with(lambda texts: Reranked(BM25Search(texts), WordCount(), 20)), queries, task.corpus,
-                               relevant)
+    other = evaluate_retrieval(
+        rank_with(lambda texts: Reranked(BM25Search(texts), WordCount(), 20)), queries, task.corpus, relevant
+    )
     assert other["per_query"]["recall@100"].keys() == ours["per_query"]["recall@100"].keys()
     assert 0.05 < other["ndcg@10"] != ours["ndcg@10"]
 
 
 def test_the_nearest_sentence(encoder, corpus):
-    sentences = ["Nodes are labelled by numbers.", "The shortest path between two nodes is found by breadth-first search.",
-                 "It may be slow, e.g. for large graphs."]
+    sentences = [
+        "Nodes are labelled by numbers.",
+        "The shortest path between two nodes is found by breadth-first search.",
+        "It may be slow, e.g. for large graphs.",
+    ]
     search = ExactSearch(encoder, sentences)
     for query in (QUERIES[0], "large and slow", "numbers of nodes"):
         assert nearest_sentence(encoder, query, " ".join(sentences)) == search.search(query, 1)[0].text

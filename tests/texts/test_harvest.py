@@ -52,11 +52,14 @@ def test_see_also_links_known_documents(docs):
 
 def test_see_also_is_cut_from_every_text():
     """A class, a function and a module with a See Also section, read as a package's file is read."""
-    body = ("\n\nSee Also\n--------\nother : The zebra that is not to be found in any text.\n"
-            "\nNotes\n-----\nThis is kept for us.\n")
+    body = (
+        "\n\nSee Also\n--------\nother : The zebra that is not to be found in any text.\n"
+        "\nNotes\n-----\nThis is kept for us.\n"
+    )
     source = f'"""The module of a test.{body}"""\n' + "".join(
         f'{kind} it{i}:\n    """The thing number {i} of this test.{textwrap.indent(body, "    ")}"""\n'
-        for i, kind in enumerate(("class", "def"), 1)).replace("def it2:", "def it2():")
+        for i, kind in enumerate(("class", "def"), 1)
+    ).replace("def it2:", "def it2():")
     for node in [ast.parse(source), *ast.parse(source).body[1:]]:
         doc = harvest.parse_docstring(ast.get_docstring(node, clean=False))
         assert doc.see_also == ["other"]
@@ -75,9 +78,11 @@ def test_real_see_also_text_is_in_no_document(docs):
 def write_package(folder):
     (folder / "inner").mkdir(parents=True)
     (folder / "__init__.py").write_text(
-        "from .inner import *\nfrom . import inner\nfrom ._core import Table as Frame\n")
+        "from .inner import *\nfrom . import inner\nfrom ._core import Table as Frame\n"
+    )
     (folder / "inner" / "__init__.py").write_text("from .. import _core\nfrom .._core import count, circle\n")
-    (folder / "_core.py").write_text(textwrap.dedent('''
+    (folder / "_core.py").write_text(
+        textwrap.dedent('''
         """The core of the package that the test has written."""
         from .inner import circle  # imports may go in a circle
 
@@ -95,7 +100,8 @@ def write_package(folder):
 
         def late(): ...
         late.__doc__ = """A docstring that is assigned after the definition."""
-        '''))
+        ''')
+    )
 
 
 def test_names_follow_imports(tmp_path, monkeypatch):
@@ -165,8 +171,15 @@ def test_who_waits_for_anothers_harvest_is_told(empty_cache, monkeypatch, capsys
     assert [bool(patience) for patience in locks] == [True, False] * 2
 
 
-@pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda text: "", lambda text: "{}",
-                                    lambda text: text.replace('"library":["datasets",', '"library":[', 1)])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "{}",
+        lambda text: text.replace('"library":["datasets",', '"library":[', 1),
+    ],
+)
 def test_a_damaged_cache_is_harvested_again(empty_cache, damage):
     first = small()
     (file,) = empty_cache.glob("*.json")

@@ -62,12 +62,19 @@ def test_beir_from_a_local_copy(beir):
 def test_beir_through_datasets(beir, tmp_path, monkeypatch):
     """The same set as a dataset repository of mteb's layout, so that what `load_dataset` gives is read."""
     folder = tmp_path / "python-questions"
-    write_rows(folder / "qrels" / "test.jsonl", [{"query-id": q, "corpus-id": d, "score": float(grade)}
-                                                 for q, found in beir.relevant.items() for d, grade in found.items()])
+    write_rows(
+        folder / "qrels" / "test.jsonl",
+        [
+            {"query-id": q, "corpus-id": d, "score": float(grade)}
+            for q, found in beir.relevant.items()
+            for d, grade in found.items()
+        ],
+    )
     (folder / "README.md").write_text(
         "---\nconfigs:\n- config_name: corpus\n  data_files:\n  - split: corpus\n    path: corpus.jsonl\n"
         "- config_name: queries\n  data_files:\n  - split: queries\n    path: queries.jsonl\n"
-        "- config_name: default\n  data_files:\n  - split: test\n    path: qrels/test.jsonl\n---\n")
+        "- config_name: default\n  data_files:\n  - split: test\n    path: qrels/test.jsonl\n---\n"
+    )
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
@@ -79,8 +86,10 @@ def test_beir_through_datasets(beir, tmp_path, monkeypatch):
 def test_reranking(docs, tmp_path):
     task = docs.test.tasks["questions"]
     others = list(task.corpus.values())[:20]
-    rows = [{"query": q, "positive": [task.corpus[d] for d in task.relevant[i]], "negative": others}
-            for i, q in task.queries.items()]
+    rows = [
+        {"query": q, "positive": [task.corpus[d] for d in task.relevant[i]], "negative": others}
+        for i, q in task.queries.items()
+    ]
     write_rows(tmp_path / "test.jsonl", rows)
     assert hub.load_reranking(tmp_path) == rows
 
@@ -105,11 +114,19 @@ def test_a_judged_query_without_text(beir, tmp_path):
 
 
 def test_without_network_and_without_copy_the_error_says_what_to_set(tmp_path):
-    code = ("from course_lib.texts import hub\n"
-            "assert not hub.available('nobody/nothing')\n"
-            "hub.load_beir('nobody/nothing')\n")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "HF_HUB_OFFLINE": "1", "COURSE_DATA": "", "HF_HOME": str(tmp_path)})
+    code = (
+        "from course_lib.texts import hub\n"
+        "assert not hub.available('nobody/nothing')\n"
+        "hub.load_beir('nobody/nothing')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "COURSE_DATA": "", "HF_HOME": str(tmp_path)},
+    )
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("FileNotFoundError: 'nobody/nothing' could not be loaded"), done.stderr
     assert "set COURSE_DATA to the folder that holds nothing/ (COURSE_DATA is not set)" in last

@@ -49,27 +49,43 @@ def test_a_field_of_json_lines(tmp_path, real):
 def test_a_folder_of_notes(tmp_path):
     (tmp_path / "deeper").mkdir()
     (tmp_path / "a.md").write_text(
-        "# The title\n\nSee [the guide](page.html) for it.\n\n```python\nx = 1\n```\n\n- An item.\n")
+        "# The title\n\nSee [the guide](page.html) for it.\n\n```python\nx = 1\n```\n\n- An item.\n"
+    )
     (tmp_path / "deeper" / "b.txt").write_text("The second file.\n")
     (tmp_path / "c.py").write_text("not = 'a note'\n")
     assert own_corpus.load(tmp_path) == ["The title", "See the guide for it.", "An item.", "The second file."]
 
 
-@pytest.mark.parametrize("name, content, options, error, says", [
-    ("t.csv", "id,text\n1,a\n", {"column": "body"}, ValueError, "`column` 'body' is not in 't.csv'; it has id, text"),
-    ("t.csv", "id,text\n1,a\n", {}, ValueError, "`column` is missing.*It has id, text"),
-    ("t.jsonl", '{"text": 1}\n', {"column": "text"}, ValueError, "line 1: column 'text' holds 1, which is not text"),
-    ("t.jsonl", '{"text": "a"}\n{"text"\n', {"column": "text"}, ValueError, "line 2 is not JSON"),
-    ("t.jsonl", "[1]\n", {"column": "text"}, ValueError, "line 1 is not a JSON object"),
-    ("t.txt", "a\n", {"column": "text"}, ValueError, "`column` 'text' needs a table.*leave it out"),
-    ("t.txt", "a\n", {"unit": "word"}, ValueError, "`unit` is 'word'; it is one of line, paragraph, sentence"),
-    ("t.txt", "", {}, ValueError, "holds no text"),
-    ("t.csv", "", {"column": "text"}, ValueError, "is empty"),
-    ("t.txt", " \n\n", {}, ValueError, "holds no text"),
-    ("t.docx", "a", {}, ValueError, "'t.docx' is of a kind not read here; give .txt, .md, .csv"),
-    ("t.txt", b"caf\xe9 one\n", {}, ValueError, "byte 0xe9 at position 3 \\(line 1\\).*iconv"),
-    ("t.csv", b"text\nok\ncaf\xe9\n", {"column": "text"}, ValueError, "byte 0xe9 at position 11 \\(line 3\\)"),
-])
+@pytest.mark.parametrize(
+    "name, content, options, error, says",
+    [
+        (
+            "t.csv",
+            "id,text\n1,a\n",
+            {"column": "body"},
+            ValueError,
+            "`column` 'body' is not in 't.csv'; it has id, text",
+        ),
+        ("t.csv", "id,text\n1,a\n", {}, ValueError, "`column` is missing.*It has id, text"),
+        (
+            "t.jsonl",
+            '{"text": 1}\n',
+            {"column": "text"},
+            ValueError,
+            "line 1: column 'text' holds 1, which is not text",
+        ),
+        ("t.jsonl", '{"text": "a"}\n{"text"\n', {"column": "text"}, ValueError, "line 2 is not JSON"),
+        ("t.jsonl", "[1]\n", {"column": "text"}, ValueError, "line 1 is not a JSON object"),
+        ("t.txt", "a\n", {"column": "text"}, ValueError, "`column` 'text' needs a table.*leave it out"),
+        ("t.txt", "a\n", {"unit": "word"}, ValueError, "`unit` is 'word'; it is one of line, paragraph, sentence"),
+        ("t.txt", "", {}, ValueError, "holds no text"),
+        ("t.csv", "", {"column": "text"}, ValueError, "is empty"),
+        ("t.txt", " \n\n", {}, ValueError, "holds no text"),
+        ("t.docx", "a", {}, ValueError, "'t.docx' is of a kind not read here; give .txt, .md, .csv"),
+        ("t.txt", b"caf\xe9 one\n", {}, ValueError, "byte 0xe9 at position 3 \\(line 1\\).*iconv"),
+        ("t.csv", b"text\nok\ncaf\xe9\n", {"column": "text"}, ValueError, "byte 0xe9 at position 11 \\(line 3\\)"),
+    ],
+)
 def test_errors_say_what_to_do(tmp_path, name, content, options, error, says):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(error, match=says):
@@ -84,5 +100,5 @@ def test_a_path_that_is_not_there(tmp_path):
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_a_text(tmp_path):
-    (tmp_path / "t.csv").write_bytes("\ufefftext,id\r\none,1\r\n\"two\r\nlines\",2\r\n".encode("utf-8"))
+    (tmp_path / "t.csv").write_bytes('\ufefftext,id\r\none,1\r\n"two\r\nlines",2\r\n'.encode("utf-8"))
     assert own_corpus.load(tmp_path / "t.csv", column="text") == ["one", "two lines"]

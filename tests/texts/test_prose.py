@@ -123,12 +123,15 @@ def test_a_title_is_a_summary_where_there_is_no_other():
     assert doc.summary == ["Singular Value Decomposition."]
 
 
-@pytest.mark.parametrize("markup, expected", [
-    ("see :class:`~torch.nn.Linear` for it", "see Linear for it"),
-    ("the ``axis`` of `a` is **kept**", "the axis of a is kept"),
-    ("[the guide](some/page.html) says so", "the guide says so"),
-    ("`the guide <page.html>`_ says so [2]_.", "the guide says so."),
-])
+@pytest.mark.parametrize(
+    "markup, expected",
+    [
+        ("see :class:`~torch.nn.Linear` for it", "see Linear for it"),
+        ("the ``axis`` of `a` is **kept**", "the axis of a is kept"),
+        ("[the guide](some/page.html) says so", "the guide says so"),
+        ("`the guide <page.html>`_ says so [2]_.", "the guide says so."),
+    ],
+)
 def test_markup_is_removed(markup, expected):
     assert plain(markup) == expected
 
@@ -136,24 +139,31 @@ def test_markup_is_removed(markup, expected):
 def test_sentences_are_cut_at_their_ends_only():
     text = "It uses e.g. a B. Smith's tree. The default is 0.5 here. In a graph G. The edges follow."
     assert split_sentences(text) == [
-        "It uses e.g. a B. Smith's tree.", "The default is 0.5 here.", "In a graph G.", "The edges follow."]
+        "It uses e.g. a B. Smith's tree.",
+        "The default is 0.5 here.",
+        "In a graph G.",
+        "The edges follow.",
+    ]
 
 
-@pytest.mark.parametrize("rejected", [
-    "Int The order of the spline that is used.",
-    "Bool, default True If true, the rows are sorted.",
-    "List of strings Names of the columns that are read.",
-    "TODO: the name of this should be changed.",
-    "Use f(x, y=2) for the value of it.",
-    "It is a|b|c for all of the rows.",
-    "See the documentation of np.random.generator for it.",
-    "An implementation of the algorithm that is defined in which is fast.",
-    "These are the values that are produced by.",
-    "The rank is full. pivot: the pivot of the matrix.",
-    "Key (tuple): A tuple of the parameters of the input.",
-    "Returns: a list of all the loggers that there are.",
-    "Too short it is",
-])
+@pytest.mark.parametrize(
+    "rejected",
+    [
+        "Int The order of the spline that is used.",
+        "Bool, default True If true, the rows are sorted.",
+        "List of strings Names of the columns that are read.",
+        "TODO: the name of this should be changed.",
+        "Use f(x, y=2) for the value of it.",
+        "It is a|b|c for all of the rows.",
+        "See the documentation of np.random.generator for it.",
+        "An implementation of the algorithm that is defined in which is fast.",
+        "These are the values that are produced by.",
+        "The rank is full. pivot: the pivot of the matrix.",
+        "Key (tuple): A tuple of the parameters of the input.",
+        "Returns: a list of all the loggers that there are.",
+        "Too short it is",
+    ],
+)
 def test_what_is_not_prose(rejected):
     assert not is_prose(rejected)
 

@@ -45,7 +45,7 @@ def test_no_held_out_sentence_is_trained_on(splits, held_out):
 
 def runs(text, lengths):
     words = normalized(text).split()
-    return (" ".join(words[i:i + n]) for n in lengths for i in range(len(words) - n + 1))
+    return (" ".join(words[i : i + n]) for n in lengths for i in range(len(words) - n + 1))
 
 
 @pytest.mark.parametrize("what", ["sentences", "passages"])
@@ -56,9 +56,13 @@ def test_no_training_text_contains_a_held_out_sentence(splits, held_out, what):
     leaks = []
     for text in getattr(splits["train"], what):
         words = normalized(text).split()
-        starts = [i for i in range(len(words) - 2) if tuple(words[i:i + 3]) in openings]
-        leaks += [run for i in starts for n in lengths if i + n <= len(words)
-                  and (run := " ".join(words[i:i + n])) in held_out]
+        starts = [i for i in range(len(words) - 2) if tuple(words[i : i + 3]) in openings]
+        leaks += [
+            run
+            for i in starts
+            for n in lengths
+            if i + n <= len(words) and (run := " ".join(words[i : i + n])) in held_out
+        ]
     assert not leaks, leaks[:5]
 
 
@@ -91,10 +95,16 @@ def test_the_split_does_not_depend_on_the_order_of_documents(docs):
 # --------------------------------------------------------------------------- the tasks
 
 
-@pytest.mark.parametrize("split, task, queries", [
-    ("test", "summary_to_description", 1000), ("test", "see_also", 300), ("test", "questions", 250),
-    ("test", "across_libraries", 80), ("validation", "summary_to_description", 500),
-])
+@pytest.mark.parametrize(
+    "split, task, queries",
+    [
+        ("test", "summary_to_description", 1000),
+        ("test", "see_also", 300),
+        ("test", "questions", 250),
+        ("test", "across_libraries", 80),
+        ("validation", "summary_to_description", 500),
+    ],
+)
 def test_the_tasks_there_are(splits, split, task, queries):
     task = splits[split].tasks[task]
     assert len(task.queries) >= queries
@@ -157,8 +167,7 @@ def test_questions(docs):
 
 
 def test_every_library_is_asked_about(docs):
-    asked = collections.Counter(library for q in docs.questions
-                                for library in {docs[n].library for n in q["answers"]})
+    asked = collections.Counter(library for q in docs.questions for library in {docs[n].library for n in q["answers"]})
     assert set(asked) == set(LIBRARIES) and min(asked.values()) >= 15, asked
 
 

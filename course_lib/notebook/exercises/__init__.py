@@ -23,8 +23,16 @@ def progress():
     """A table of all exercises, with those marked that are solved on this machine."""
     solved, remark = answers.load()
     every = all_exercises()
-    rows = [("✓" if e.name in solved else "·", e.name, e.title, f"{DIFFICULTIES[e.difficulty]} {e.difficulty}",
-             f"{e.minutes} min") for e in every]
+    rows = [
+        (
+            "✓" if e.name in solved else "·",
+            e.name,
+            e.title,
+            f"{DIFFICULTIES[e.difficulty]} {e.difficulty}",
+            f"{e.minutes} min",
+        )
+        for e in every
+    ]
     done = sum(e.name in solved for e in every)
     summary = f"{done} of {len(every)} exercises solved." + (f" Note: {remark}." if remark else "")
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(5)]

@@ -46,8 +46,10 @@ class Difference:
         if self.kind == "dtype":
             return f"The kind of number{part} is {_dtype(got)}, and it should be {_dtype(expected)}."
         if self.kind == "nan":
-            return (f"There is a NaN or an infinity{part}{at}. Is something divided by zero, or does a logarithm or a "
-                    "softmax see what it cannot take?")
+            return (
+                f"There is a NaN or an infinity{part}{at}. Is something divided by zero, or does a logarithm or a "
+                "softmax see what it cannot take?"
+            )
         if self.kind == "gradient":
             if not got.any():
                 return f"The values are right, and no gradient reaches `{self.what}`. Is something detached?"
@@ -56,8 +58,10 @@ class Difference:
             return f"It changes its argument `{self.what}`, which the caller still needs. Work on a copy."
         if self.kind == "randomness":
             return "Two calls with the same arguments give different results. " + (
-                f"Draw every random number from the `{self.what}` that is passed." if self.what else
-                "Nothing here should be random, and nothing should be remembered from call to call.")
+                f"Draw every random number from the `{self.what}` that is passed."
+                if self.what
+                else "Nothing here should be random, and nothing should be remembered from call to call."
+            )
         return f"For these inputs the value{part} differs{', first' + at if at else ''}."
 
 
@@ -109,16 +113,32 @@ def _array_difference(expected, got, tolerance, strict, shapes, values, what):
     if invalid.any():
         return Difference("nan", what, expected, got, _where(invalid))
     with np.errstate(invalid="ignore"):  # inf − inf
-        off = ours != theirs if exact else ~(
-            (np.isfinite(ours) & (np.abs(ours - theirs) <= tolerance * np.maximum(1, np.abs(ours)))) | (ours == theirs)
-            | (np.isnan(ours) & np.isnan(theirs)))
+        off = (
+            ours != theirs
+            if exact
+            else ~(
+                (np.isfinite(ours) & (np.abs(ours - theirs) <= tolerance * np.maximum(1, np.abs(ours))))
+                | (ours == theirs)
+                | (np.isnan(ours) & np.isnan(theirs))
+            )
+        )
     return Difference("value", what, expected, got, _where(off)) if off.any() else None
 
 
 def _kind(value):
-    names = {"NoneType": "nothing (None)", "Tensor": "a tensor", "list": "a list", "tuple": "a tuple", "dict": "a dict",
-             "float": "a number", "int": "a number", "str": "a string", "bool": "True or False", "set": "a set",
-             "ndarray": "a NumPy array"}
+    names = {
+        "NoneType": "nothing (None)",
+        "Tensor": "a tensor",
+        "list": "a list",
+        "tuple": "a tuple",
+        "dict": "a dict",
+        "float": "a number",
+        "int": "a number",
+        "str": "a string",
+        "bool": "True or False",
+        "set": "a set",
+        "ndarray": "a NumPy array",
+    }
     return names.get(type(value).__name__, f"an object of type {type(value).__name__}")
 
 
@@ -126,7 +146,8 @@ def _dtype(value):
     if torch.is_tensor(value):
         return str(value.dtype).removeprefix("torch.")
     return {"i": "whole numbers", "u": "whole numbers", "f": "decimal numbers", "b": "True or False"}[
-        _array(value).dtype.kind]
+        _array(value).dtype.kind
+    ]
 
 
 def _first(differences):

@@ -17,10 +17,12 @@ def _spearman(x, y):
 
 def _scored_pairs():
     """An outlier; ties on one side; ties on both; the reverse order."""
-    return [(np.array([0.1, 0.4, 0.3, 0.9, 0.6]), np.array([0.0, 2.0, 1.0, 50.0, 1.5])),
-            (np.array([0.2, 0.5, 0.1, 0.8, 0.7, 0.3]), np.array([1.0, 3.0, 1.0, 5.0, 3.0, 3.0])),
-            (np.array([0.5, 0.5, 0.1, 0.9]), np.array([2.0, 2.0, 2.0, 4.0])),
-            (np.array([0.9, 0.5, 0.1]), np.array([1.0, 2.0, 3.0]))]
+    return [
+        (np.array([0.1, 0.4, 0.3, 0.9, 0.6]), np.array([0.0, 2.0, 1.0, 50.0, 1.5])),
+        (np.array([0.2, 0.5, 0.1, 0.8, 0.7, 0.3]), np.array([1.0, 3.0, 1.0, 5.0, 3.0, 3.0])),
+        (np.array([0.5, 0.5, 0.1, 0.9]), np.array([2.0, 2.0, 2.0, 4.0])),
+        (np.array([0.9, 0.5, 0.1]), np.array([1.0, 2.0, 3.0])),
+    ]
 
 
 def _pearson(x, y):
@@ -41,51 +43,93 @@ def _positions(values):
 
 
 spearman = Exercise(
-    "evaluation.spearman", "Spearman's rank correlation", "medium", 10, _spearman, _scored_pairs, [
-        Mistake("Pearson", _pearson,
-                "This is Pearson's correlation of the values, which one outlier can buy.",
-                "Replace the values by their ranks first: `stats.rankdata`."),
-        Mistake("ties in order of appearance", _of_ranks("ordinal"),
-                "Equal values get different ranks, in the order in which they stand.",
-                "Equal values share the mean of their ranks; `stats.rankdata` does that."),
-        Mistake("ties share the smallest rank", _of_ranks("min"),
-                "Equal values share the smallest of their ranks.",
-                "They share the *mean* of their ranks: of places 1 and 2, both get 1.5."),
-        Mistake("ranks without gaps", _of_ranks("dense"),
-                "After equal values the ranks go on without a gap.",
-                "Equal values share the mean of their ranks: two first places get 1.5, the next gets 3."),
-        Mistake("sorted once", lambda x, y: _pearson(_positions(x), _positions(y)),
-                "These are correlations of what `argsort` gives: positions in the array, not ranks.",
-                "`argsort` says which element comes first; `stats.rankdata` says which place an element has."),
-        Mistake("one side ranked", lambda x, y: _pearson(stats.rankdata(x), y),
-                "Only the first side is ranked.",
-                "Rank both, then take Pearson's correlation of the ranks."),
-        Mistake("formula for no ties", _by_differences,
-                "The formula with 6 Σd² is exact only where no two values are equal.",
-                "Take Pearson's correlation of the ranks, which always holds."),
-        Mistake("Kendall", lambda x, y: float(stats.kendalltau(x, y).statistic),
-                "This is Kendall's τ, which counts pairs in the same order.",
-                "Spearman's is Pearson's correlation of the ranks."),
-        Mistake("one order turned", lambda x, y: _spearman(x, -np.asarray(y)),
-                "The sign is turned: one side is ranked from large to small, the other from small to large.",
-                "Rank both sides in the same direction."),
-    ], [
+    "evaluation.spearman",
+    "Spearman's rank correlation",
+    "medium",
+    10,
+    _spearman,
+    _scored_pairs,
+    [
+        Mistake(
+            "Pearson",
+            _pearson,
+            "This is Pearson's correlation of the values, which one outlier can buy.",
+            "Replace the values by their ranks first: `stats.rankdata`.",
+        ),
+        Mistake(
+            "ties in order of appearance",
+            _of_ranks("ordinal"),
+            "Equal values get different ranks, in the order in which they stand.",
+            "Equal values share the mean of their ranks; `stats.rankdata` does that.",
+        ),
+        Mistake(
+            "ties share the smallest rank",
+            _of_ranks("min"),
+            "Equal values share the smallest of their ranks.",
+            "They share the *mean* of their ranks: of places 1 and 2, both get 1.5.",
+        ),
+        Mistake(
+            "ranks without gaps",
+            _of_ranks("dense"),
+            "After equal values the ranks go on without a gap.",
+            "Equal values share the mean of their ranks: two first places get 1.5, the next gets 3.",
+        ),
+        Mistake(
+            "sorted once",
+            lambda x, y: _pearson(_positions(x), _positions(y)),
+            "These are correlations of what `argsort` gives: positions in the array, not ranks.",
+            "`argsort` says which element comes first; `stats.rankdata` says which place an element has.",
+        ),
+        Mistake(
+            "one side ranked",
+            lambda x, y: _pearson(stats.rankdata(x), y),
+            "Only the first side is ranked.",
+            "Rank both, then take Pearson's correlation of the ranks.",
+        ),
+        Mistake(
+            "formula for no ties",
+            _by_differences,
+            "The formula with 6 Σd² is exact only where no two values are equal.",
+            "Take Pearson's correlation of the ranks, which always holds.",
+        ),
+        Mistake(
+            "Kendall",
+            lambda x, y: float(stats.kendalltau(x, y).statistic),
+            "This is Kendall's τ, which counts pairs in the same order.",
+            "Spearman's is Pearson's correlation of the ranks.",
+        ),
+        Mistake(
+            "one order turned",
+            lambda x, y: _spearman(x, -np.asarray(y)),
+            "The sign is turned: one side is ranked from large to small, the other from small to large.",
+            "Rank both sides in the same direction.",
+        ),
+    ],
+    [
         "Spearman is Pearson's correlation of something simpler than the values.",
         "`stats.rankdata(x)` gives ranks, with the mean rank for equal values.",
         "`np.corrcoef(ranks_x, ranks_y)[0, 1]` is Pearson's correlation of the ranks.",
-    ], """
+    ],
+    """
     from scipy import stats
 
     def my_spearman(x, y):
         return np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1]
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- average precision
 
 
 def _judged_rankings():
-    return [(list("abcde"), {"a": 2, "c": 1, "e": 0, "d": 1}), (list("abcd"), {"b": 1, "z": 1}),
-            (list("abc"), {"a": 2, "c": 1}), (list("dcba"), {"a": 1}), (list("ab"), {"z": 1}), (list("ab"), {})]
+    return [
+        (list("abcde"), {"a": 2, "c": 1, "e": 0, "d": 1}),
+        (list("abcd"), {"b": 1, "z": 1}),
+        (list("abc"), {"a": 2, "c": 1}),
+        (list("dcba"), {"a": 1}),
+        (list("ab"), {"z": 1}),
+        (list("ab"), {}),
+    ]
 
 
 def _hits(ranked, grades):
@@ -110,39 +154,68 @@ def _reciprocal_ranks(ranked, grades):
 
 
 average_precision = Exercise(
-    "evaluation.average_precision", "Average precision", "medium", 10, library.average_precision, _judged_rankings, [
-        Mistake("divided by those found",
-                lambda ranked, grades: sum(_at_hits(ranked, grades)) / max(len(_at_hits(ranked, grades)), 1),
-                "The sum is divided by the relevant documents that were *found*.",
-                "Divide by all that there are, so that a missed one costs something."),
-        Mistake("every rank counts", lambda ranked, grades: float(np.mean(_precisions(_hits(ranked, grades)))),
-                "The precision is averaged over every rank.",
-                "Only the ranks with a relevant document count."),
-        Mistake("divided by the length", lambda ranked, grades: sum(_at_hits(ranked, grades)) / len(ranked),
-                "The sum is divided by the length of the ranking.",
-                "Divide by the number of relevant documents there are."),
-        Mistake("not divided", lambda ranked, grades: float(sum(_at_hits(ranked, grades))),
-                "The precisions are added up, and the division is missing.",
-                "Divide by the number of relevant documents there are; a perfect ranking then has 1."),
-        Mistake("reciprocal ranks",
-                lambda ranked, grades: sum(_reciprocal_ranks(ranked, grades)) / _relevant(grades),
-                "Each relevant document adds 1 / rank.",
-                "It adds the precision there: relevant documents so far / rank."),
-        Mistake("grade 0 is relevant",
-                lambda ranked, grades: library.average_precision(ranked, {i: 1 for i in grades}),
-                "A document with grade 0 counts as relevant.",
-                "Having a grade is not enough; it must be above 0."),
-        Mistake("precision", lambda ranked, grades: sum(_hits(ranked, grades)) / len(ranked),
-                "This is the precision of the whole ranking, which does not see the order.",
-                "Take the precision at the rank of each relevant document."),
-        Mistake("first hit only", lambda ranked, grades: max(_reciprocal_ranks(ranked, grades), default=0.0),
-                "Only the first relevant document counts: this is the reciprocal rank.",
-                "Go on after the first one, and add the precision at each."),
-    ], [
+    "evaluation.average_precision",
+    "Average precision",
+    "medium",
+    10,
+    library.average_precision,
+    _judged_rankings,
+    [
+        Mistake(
+            "divided by those found",
+            lambda ranked, grades: sum(_at_hits(ranked, grades)) / max(len(_at_hits(ranked, grades)), 1),
+            "The sum is divided by the relevant documents that were *found*.",
+            "Divide by all that there are, so that a missed one costs something.",
+        ),
+        Mistake(
+            "every rank counts",
+            lambda ranked, grades: float(np.mean(_precisions(_hits(ranked, grades)))),
+            "The precision is averaged over every rank.",
+            "Only the ranks with a relevant document count.",
+        ),
+        Mistake(
+            "divided by the length",
+            lambda ranked, grades: sum(_at_hits(ranked, grades)) / len(ranked),
+            "The sum is divided by the length of the ranking.",
+            "Divide by the number of relevant documents there are.",
+        ),
+        Mistake(
+            "not divided",
+            lambda ranked, grades: float(sum(_at_hits(ranked, grades))),
+            "The precisions are added up, and the division is missing.",
+            "Divide by the number of relevant documents there are; a perfect ranking then has 1.",
+        ),
+        Mistake(
+            "reciprocal ranks",
+            lambda ranked, grades: sum(_reciprocal_ranks(ranked, grades)) / _relevant(grades),
+            "Each relevant document adds 1 / rank.",
+            "It adds the precision there: relevant documents so far / rank.",
+        ),
+        Mistake(
+            "grade 0 is relevant",
+            lambda ranked, grades: library.average_precision(ranked, {i: 1 for i in grades}),
+            "A document with grade 0 counts as relevant.",
+            "Having a grade is not enough; it must be above 0.",
+        ),
+        Mistake(
+            "precision",
+            lambda ranked, grades: sum(_hits(ranked, grades)) / len(ranked),
+            "This is the precision of the whole ranking, which does not see the order.",
+            "Take the precision at the rank of each relevant document.",
+        ),
+        Mistake(
+            "first hit only",
+            lambda ranked, grades: max(_reciprocal_ranks(ranked, grades), default=0.0),
+            "Only the first relevant document counts: this is the reciprocal rank.",
+            "Go on after the first one, and add the precision at each.",
+        ),
+    ],
+    [
         "Walk down the ranking with a counter. At a relevant document, raise it.",
         "There, add counter / rank to a sum. What is left is one division.",
         "Divide by the number of relevant documents there are, ranked or not. And if there is none?",
-    ], """
+    ],
+    """
     def my_average_precision(ranked, grades):
         relevant = {i for i, grade in grades.items() if grade > 0}
         found, total = 0, 0.0
@@ -151,14 +224,20 @@ average_precision = Exercise(
                 found += 1
                 total += found / rank
         return total / len(relevant) if relevant else 0.0
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- nDCG
 
 
 def _graded_rankings():
-    return [(list("abcde"), {"a": 1, "b": 3, "d": 2, "f": 2}, 5), (list("abcde"), {"a": 1, "b": 3, "d": 2, "f": 2}, 2),
-            (list("xayb"), {"a": 3, "b": 1, "z": 2}, 3), (list("ab"), {"a": 1, "c": 5}, 10), (list("ab"), {"c": 0}, 10)]
+    return [
+        (list("abcde"), {"a": 1, "b": 3, "d": 2, "f": 2}, 5),
+        (list("abcde"), {"a": 1, "b": 3, "d": 2, "f": 2}, 2),
+        (list("xayb"), {"a": 3, "b": 1, "z": 2}, 3),
+        (list("ab"), {"a": 1, "c": 5}, 10),
+        (list("ab"), {"c": 0}, 10),
+    ]
 
 
 def _dcg(gains, discount=lambda rank: np.log2(rank + 1)):
@@ -179,52 +258,89 @@ def _ndcg(gain=lambda grade: grade, discount=lambda rank: np.log2(rank + 1), cut
 
 
 ndcg_at_k = Exercise(
-    "evaluation.ndcg_at_k", "nDCG@k", "medium", 10, library.ndcg_at_k, _graded_rankings, [
-        Mistake("ideal missing", _ndcg(ideal=None),
-                "This is DCG: it is not divided by the DCG of the best order.",
-                "Sort all grades from large to small, take the DCG of that, and divide."),
-        Mistake("ideal of those found", _ndcg(ideal="found"),
-                "The best order is made of the documents that this ranking found.",
-                "It is made of all judged documents, also those that were missed: `grades.values()`."),
-        Mistake("ideal not cut", _ndcg(cut_ideal=False),
-                "The best order is not cut at k, so that a perfect ranking gets less than 1.",
-                "`sorted(…, reverse=True)[:k]`."),
-        Mistake("ranking not cut", _ndcg(cut=False),
-                "The ranking is not cut at k.",
-                "Only `ranked[:k]` counts."),
-        Mistake("exponential gain", _ndcg(gain=lambda grade: 2.0**grade - 1),
-                "The gain is 2 to the power of the grade, minus 1.",
-                "This course takes the grade itself, as trec_eval and BEIR do."),
-        Mistake("grades ignored", _ndcg(gain=lambda grade: float(grade > 0)),
-                "Every relevant document counts the same, whatever its grade.",
-                "The gain is the grade."),
-        Mistake("one rank too far", _ndcg(discount=lambda rank: np.log2(rank + 2)),
-                "The discount is one rank too far: already the first document is discounted.",
-                "Rank 1 is divided by log2(2) = 1. If you count from 1, the divisor is log2(rank + 1); from 0, it is "
-                "log2(rank + 2)."),
-        Mistake("first two alike", _ndcg(discount=lambda rank: np.log2(max(rank, 2))),
-                "The discount begins at rank 3: the first two count the same.",
-                "Divide by log2(rank + 1): rank 2 by log2(3)."),
-        Mistake("divided by the rank", _ndcg(discount=lambda rank: rank),
-                "The gain is divided by the rank itself.",
-                "Divide by the logarithm, log2(rank + 1), which falls more gently."),
-        Mistake("no discount", _ndcg(discount=lambda rank: 1.0),
-                "There is no discount: the order within the first k makes no difference.",
-                "Divide each gain by log2(rank + 1)."),
-        Mistake("root of the rank", _ndcg(discount=lambda rank: rank**0.5),
-                "The gain is divided by the root of the rank.",
-                "Divide by the logarithm, log2(rank + 1)."),
-    ], [
+    "evaluation.ndcg_at_k",
+    "nDCG@k",
+    "medium",
+    10,
+    library.ndcg_at_k,
+    _graded_rankings,
+    [
+        Mistake(
+            "ideal missing",
+            _ndcg(ideal=None),
+            "This is DCG: it is not divided by the DCG of the best order.",
+            "Sort all grades from large to small, take the DCG of that, and divide.",
+        ),
+        Mistake(
+            "ideal of those found",
+            _ndcg(ideal="found"),
+            "The best order is made of the documents that this ranking found.",
+            "It is made of all judged documents, also those that were missed: `grades.values()`.",
+        ),
+        Mistake(
+            "ideal not cut",
+            _ndcg(cut_ideal=False),
+            "The best order is not cut at k, so that a perfect ranking gets less than 1.",
+            "`sorted(…, reverse=True)[:k]`.",
+        ),
+        Mistake("ranking not cut", _ndcg(cut=False), "The ranking is not cut at k.", "Only `ranked[:k]` counts."),
+        Mistake(
+            "exponential gain",
+            _ndcg(gain=lambda grade: 2.0**grade - 1),
+            "The gain is 2 to the power of the grade, minus 1.",
+            "This course takes the grade itself, as trec_eval and BEIR do.",
+        ),
+        Mistake(
+            "grades ignored",
+            _ndcg(gain=lambda grade: float(grade > 0)),
+            "Every relevant document counts the same, whatever its grade.",
+            "The gain is the grade.",
+        ),
+        Mistake(
+            "one rank too far",
+            _ndcg(discount=lambda rank: np.log2(rank + 2)),
+            "The discount is one rank too far: already the first document is discounted.",
+            "Rank 1 is divided by log2(2) = 1. If you count from 1, the divisor is log2(rank + 1); from 0, it is "
+            "log2(rank + 2).",
+        ),
+        Mistake(
+            "first two alike",
+            _ndcg(discount=lambda rank: np.log2(max(rank, 2))),
+            "The discount begins at rank 3: the first two count the same.",
+            "Divide by log2(rank + 1): rank 2 by log2(3).",
+        ),
+        Mistake(
+            "divided by the rank",
+            _ndcg(discount=lambda rank: rank),
+            "The gain is divided by the rank itself.",
+            "Divide by the logarithm, log2(rank + 1), which falls more gently.",
+        ),
+        Mistake(
+            "no discount",
+            _ndcg(discount=lambda rank: 1.0),
+            "There is no discount: the order within the first k makes no difference.",
+            "Divide each gain by log2(rank + 1).",
+        ),
+        Mistake(
+            "root of the rank",
+            _ndcg(discount=lambda rank: rank**0.5),
+            "The gain is divided by the root of the rank.",
+            "Divide by the logarithm, log2(rank + 1).",
+        ),
+    ],
+    [
         "Write a function of a list of gains first, `sum(gain / log2(rank + 1) …)`, and call it twice.",
         "The second time for the best order: all grades, sorted from large to small, cut at k.",
         "The base of the logarithm cancels in the quotient. Where the best is 0, return 0.",
-    ], """
+    ],
+    """
     def my_ndcg_at_k(ranked, grades, k=10):
         def dcg(gains):
             return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, 1))
         ideal = dcg(sorted(grades.values(), reverse=True)[:k])
         return dcg(grades.get(i, 0) for i in ranked[:k]) / ideal if ideal else 0.0
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- paired bootstrap
 
@@ -257,45 +373,79 @@ def _percentiles(means, low=2.5, high=97.5):
 
 
 paired_bootstrap = Exercise(
-    "evaluation.paired_bootstrap", "The paired bootstrap", "hard", 10, _paired_bootstrap, _two_systems, [
-        Mistake("not paired",
-                lambda a, b, samples, seed: _percentiles(_drawn(a, samples, seed) - _drawn(b, samples, seed + 1)),
-                "The interval is far too wide: each system is resampled for itself, and what a query costs both stays "
-                "in.",
-                "Draw the same queries for both: one set of draws, or one difference a query."),
-        Mistake("single queries", lambda a, b, samples, seed: _percentiles(a - b),
-                "This is the spread of single queries.",
-                "Take the mean of each resample; the interval is that of the means."),
-        Mistake("without replacement", lambda a, b, samples, seed: ((a - b).mean(), (a - b).mean()),
-                "The interval has no width: every resample holds the same queries.",
-                "Draw *with* replacement: `rng.integers(n, size=(samples, n))` or `rng.choice(…)`."),
-        Mistake("b minus a", lambda a, b, samples, seed: _percentiles(_drawn(b - a, samples, seed)),
-                "The interval is that of mean(b) − mean(a).",
-                "It should be positive where `a` is better."),
-        Mistake("ends swapped", lambda a, b, samples, seed: _percentiles(_drawn(a - b, samples, seed), 97.5, 2.5),
-                "The upper end stands first.",
-                "Return (low, high)."),
-        Mistake("90 percent", lambda a, b, samples, seed: _percentiles(_drawn(a - b, samples, seed), 5, 95),
-                "This is the interval that holds 90 % of the resamples.",
-                "95 % leaves 2.5 % on each side: the quantiles 0.025 and 0.975."),
-        Mistake("one standard error",
-                lambda a, b, samples, seed: _percentiles(_drawn(a - b, samples, seed), 15.87, 84.13),
-                "The interval is one standard error on each side, about 68 % of the resamples.",
-                "Take the quantiles 0.025 and 0.975 of the means of the resamples."),
-        Mistake("half as many queries",
-                lambda a, b, samples, seed: _percentiles(_drawn(a - b, samples, seed, size=len(a) // 2)),
-                "Each resample holds half as many queries as there are, which makes the interval too wide.",
-                "A resample is as large as the set: `size=(samples, len(a))`."),
-        Mistake("system a alone", lambda a, b, samples, seed: _percentiles(_drawn(a, samples, seed)),
-                "This is the interval of the first system alone.",
-                "Take the difference per query first, `a - b`."),
-    ], [
+    "evaluation.paired_bootstrap",
+    "The paired bootstrap",
+    "hard",
+    10,
+    _paired_bootstrap,
+    _two_systems,
+    [
+        Mistake(
+            "not paired",
+            lambda a, b, samples, seed: _percentiles(_drawn(a, samples, seed) - _drawn(b, samples, seed + 1)),
+            "The interval is far too wide: each system is resampled for itself, and what a query costs both stays in.",
+            "Draw the same queries for both: one set of draws, or one difference a query.",
+        ),
+        Mistake(
+            "single queries",
+            lambda a, b, samples, seed: _percentiles(a - b),
+            "This is the spread of single queries.",
+            "Take the mean of each resample; the interval is that of the means.",
+        ),
+        Mistake(
+            "without replacement",
+            lambda a, b, samples, seed: ((a - b).mean(), (a - b).mean()),
+            "The interval has no width: every resample holds the same queries.",
+            "Draw *with* replacement: `rng.integers(n, size=(samples, n))` or `rng.choice(…)`.",
+        ),
+        Mistake(
+            "b minus a",
+            lambda a, b, samples, seed: _percentiles(_drawn(b - a, samples, seed)),
+            "The interval is that of mean(b) − mean(a).",
+            "It should be positive where `a` is better.",
+        ),
+        Mistake(
+            "ends swapped",
+            lambda a, b, samples, seed: _percentiles(_drawn(a - b, samples, seed), 97.5, 2.5),
+            "The upper end stands first.",
+            "Return (low, high).",
+        ),
+        Mistake(
+            "90 percent",
+            lambda a, b, samples, seed: _percentiles(_drawn(a - b, samples, seed), 5, 95),
+            "This is the interval that holds 90 % of the resamples.",
+            "95 % leaves 2.5 % on each side: the quantiles 0.025 and 0.975.",
+        ),
+        Mistake(
+            "one standard error",
+            lambda a, b, samples, seed: _percentiles(_drawn(a - b, samples, seed), 15.87, 84.13),
+            "The interval is one standard error on each side, about 68 % of the resamples.",
+            "Take the quantiles 0.025 and 0.975 of the means of the resamples.",
+        ),
+        Mistake(
+            "half as many queries",
+            lambda a, b, samples, seed: _percentiles(_drawn(a - b, samples, seed, size=len(a) // 2)),
+            "Each resample holds half as many queries as there are, which makes the interval too wide.",
+            "A resample is as large as the set: `size=(samples, len(a))`.",
+        ),
+        Mistake(
+            "system a alone",
+            lambda a, b, samples, seed: _percentiles(_drawn(a, samples, seed)),
+            "This is the interval of the first system alone.",
+            "Take the difference per query first, `a - b`.",
+        ),
+    ],
+    [
         "What varies between resamples is which queries are drawn. Both systems answer the same ones.",
         "`d = a - b` is one number a query. From here on it is the bootstrap of one mean.",
         "`draws` of shape (samples, N), `d[draws].mean(1)`, then the quantiles 0.025 and 0.975.",
-    ], """
+    ],
+    """
     def my_paired_bootstrap(a, b, samples=5000, seed=0):
         d = a - b
         draws = np.random.default_rng(seed).integers(len(d), size=(samples, len(d)))
         return tuple(np.quantile(d[draws].mean(1), [0.025, 0.975]))
-    """, measure=_interval, tolerance={"middle of the interval": 0.05, "width of the interval": 0.06})
+    """,
+    measure=_interval,
+    tolerance={"middle of the interval": 0.05, "width of the interval": 0.06},
+)

@@ -34,7 +34,9 @@ def _keep(rule):
 def _unnormalised(rule):
     def sample(logits, top_p):
         probabilities = logits.softmax(-1)
-        likelier = probabilities[..., None, :] > probabilities[..., None]  # (…, V, V): is the second likelier than the first?
+        likelier = (
+            probabilities[..., None, :] > probabilities[..., None]
+        )  # (…, V, V): is the second likelier than the first?
         before = (probabilities[..., None, :] * likelier).sum(-1)
         return probabilities * rule(probabilities, before, top_p)
 
@@ -62,49 +64,89 @@ def _share_of_tokens(logits, top_p):
 
 
 nucleus = Exercise(
-    "genq.nucleus", "The nucleus", "medium", 10, library_nucleus, _distributions, [
-        Mistake("last token left out", _keep(lambda p, before, top_p: before + p <= top_p),
-                "The token with which the sum reaches `top_p` is left out.",
-                "The nucleus is the smallest set that has *at least* `top_p`: keep a token if what is likelier has less "
-                "than `top_p` together."),
-        Mistake("one token too many", _keep(lambda p, before, top_p: before - p < top_p),
-                "A token too many is kept, although the likelier ones have `top_p` already.",
-                "Subtract a token's own probability from the cumulative sum once: that is what all likelier ones have."),
-        Mistake("not renormalised", _unnormalised(lambda p, before, top_p: before < top_p),
-                "What is kept does not sum to 1.",
-                "Divide by the sum of what is kept, row by row: `.sum(-1, keepdim=True)`."),
-        Mistake("threshold", _keep(lambda p, before, top_p: p >= 1 - top_p),
-                "Tokens are kept by their own probability, at least 1 − `top_p`.",
-                "It is the sum over all likelier tokens that decides: sort, then `cumsum`."),
-        Mistake("likeliest only", _keep(lambda p, before, top_p: before == 0),
-                "Only the likeliest token is kept: that is greedy.",
-                "Go on down the sorted list until the kept ones have `top_p` together."),
-        Mistake("all kept", _keep(lambda p, before, top_p: before < 2),
-                "Every token is kept: `top_p` makes no difference.",
-                "Set to 0 what comes after the likelier ones have `top_p`."),
-        Mistake("unlikely ones", _least_likely,
-                "The sum runs from the unlikeliest token up, so that the tail is kept.",
-                "Sort with `descending=True`."),
-        Mistake("order lost", _order_lost,
-                "The probabilities are right but sorted: place 0 is no longer token 0.",
-                "Put each back where it came from: `torch.zeros_like(p).scatter(-1, order, kept)`."),
-        Mistake("logits set to 0", _zero_logits,
-                "The dropped tokens have a logit of 0, which is not a probability of 0.",
-                "A logit of −inf gives probability 0. Or drop them after the softmax."),
-        Mistake("share of the tokens", _share_of_tokens,
-                "`top_p` of the *tokens* are kept, however likely they are.",
-                "It is a share of the probability: sort, `cumsum`, and look where the sum reaches `top_p`."),
-    ], [
+    "genq.nucleus",
+    "The nucleus",
+    "medium",
+    10,
+    library_nucleus,
+    _distributions,
+    [
+        Mistake(
+            "last token left out",
+            _keep(lambda p, before, top_p: before + p <= top_p),
+            "The token with which the sum reaches `top_p` is left out.",
+            "The nucleus is the smallest set that has *at least* `top_p`: keep a token if what is likelier has less "
+            "than `top_p` together.",
+        ),
+        Mistake(
+            "one token too many",
+            _keep(lambda p, before, top_p: before - p < top_p),
+            "A token too many is kept, although the likelier ones have `top_p` already.",
+            "Subtract a token's own probability from the cumulative sum once: that is what all likelier ones have.",
+        ),
+        Mistake(
+            "not renormalised",
+            _unnormalised(lambda p, before, top_p: before < top_p),
+            "What is kept does not sum to 1.",
+            "Divide by the sum of what is kept, row by row: `.sum(-1, keepdim=True)`.",
+        ),
+        Mistake(
+            "threshold",
+            _keep(lambda p, before, top_p: p >= 1 - top_p),
+            "Tokens are kept by their own probability, at least 1 − `top_p`.",
+            "It is the sum over all likelier tokens that decides: sort, then `cumsum`.",
+        ),
+        Mistake(
+            "likeliest only",
+            _keep(lambda p, before, top_p: before == 0),
+            "Only the likeliest token is kept: that is greedy.",
+            "Go on down the sorted list until the kept ones have `top_p` together.",
+        ),
+        Mistake(
+            "all kept",
+            _keep(lambda p, before, top_p: before < 2),
+            "Every token is kept: `top_p` makes no difference.",
+            "Set to 0 what comes after the likelier ones have `top_p`.",
+        ),
+        Mistake(
+            "unlikely ones",
+            _least_likely,
+            "The sum runs from the unlikeliest token up, so that the tail is kept.",
+            "Sort with `descending=True`.",
+        ),
+        Mistake(
+            "order lost",
+            _order_lost,
+            "The probabilities are right but sorted: place 0 is no longer token 0.",
+            "Put each back where it came from: `torch.zeros_like(p).scatter(-1, order, kept)`.",
+        ),
+        Mistake(
+            "logits set to 0",
+            _zero_logits,
+            "The dropped tokens have a logit of 0, which is not a probability of 0.",
+            "A logit of −inf gives probability 0. Or drop them after the softmax.",
+        ),
+        Mistake(
+            "share of the tokens",
+            _share_of_tokens,
+            "`top_p` of the *tokens* are kept, however likely they are.",
+            "It is a share of the probability: sort, `cumsum`, and look where the sum reaches `top_p`.",
+        ),
+    ],
+    [
         "Softmax, sort from likely to unlikely, cumulative sum. Which tokens come before the sum has reached `top_p`?",
         "`p.cumsum(-1) - p` is what all likelier tokens have together; keep a token where that is below `top_p`.",
         "Zero the others, divide by the new sum, and undo the sorting: `zeros.scatter(-1, order, kept)`.",
-    ], """
+    ],
+    """
     def my_nucleus(logits, top_p):
         p, order = logits.softmax(-1).sort(-1, descending=True)
         kept = p * (p.cumsum(-1) - p < top_p)
         kept = kept / kept.sum(-1, keepdim=True)
         return torch.zeros_like(kept).scatter(-1, order, kept)
-    """, gradients=False)
+    """,
+    gradients=False,
+)
 
 # --------------------------------------------------------------------------- the ranking loss
 
@@ -127,7 +169,9 @@ def _scores(queries, positives, negatives, scale):
 
 def _only_own_negative(queries, positives, negatives, scale):
     scores = _scores(queries, positives, negatives, scale)
-    return F.cross_entropy(torch.cat([scores[:, : len(queries)], scores[:, len(queries) :].diag()[:, None]], 1), _own(scores))
+    return F.cross_entropy(
+        torch.cat([scores[:, : len(queries)], scores[:, len(queries) :].diag()[:, None]], 1), _own(scores)
+    )
 
 
 def _pairwise(queries, positives, negatives, scale):
@@ -158,64 +202,111 @@ def _both_ways(queries, positives, negatives, scale):
 
 
 ranking_loss = Exercise(
-    "genq.ranking_loss", "Multiple negatives ranking", "medium", 10, functional.multiple_negatives_ranking,
-    _queries_and_passages, [
-        Mistake("scale divided", lambda q, p, n, scale: functional.multiple_negatives_ranking(q, p, n, 1 / scale),
-                "The cosines are divided by the scale.",
-                "A scale of 20 is a temperature of 0.05: multiply."),
-        Mistake("scale forgotten", lambda q, p, n, scale: functional.multiple_negatives_ranking(q, p, n, 1.0),
-                "The scale makes no difference to your loss.",
-                "Multiply the cosines by `scale` before the softmax."),
-        Mistake("dot products", _with_dots,
-                "Longer vectors change your loss: these are dot products and not cosines.",
-                "Scale every row to length 1 first, `F.normalize(x, dim=-1)`: queries and candidates."),
-        Mistake("negatives left out", lambda q, p, n, scale: functional.multiple_negatives_ranking(q, p, None, scale),
-                "The hard negatives are no candidates.",
-                "Put them below the positives: `torch.cat([positives, negatives])`."),
-        Mistake("negatives for positives", lambda q, p, n, scale: functional.multiple_negatives_ranking(q, n, p, scale),
-                "The hard negative counts as the right answer.",
-                "Column i must be the positive of query i, so the positives come first."),
-        Mistake("only its own negative", _only_own_negative,
-                "Of the hard negatives, each query sees only its own.",
-                "The hard negatives of the other queries are negatives too, and cost nothing more."),
-        Mistake("no batch", _pairwise,
-                "Each query chooses between its own two passages alone; nothing of the batch is used.",
-                "All positives and negatives of the batch are candidates: a (B, 2B) matrix."),
-        Mistake("other positives left out", _only_hard,
-                "The positives of the other queries are no candidates.",
-                "They are the negatives that a batch brings for nothing: `queries @ candidates.T` with all of them."),
-        Mistake("candidates interleaved", _interleaved,
-                "The candidates stand p₀ n₀ p₁ n₁ …, and label i no longer points at the positive of query i.",
-                "Put all positives first: `torch.cat([positives, negatives])`."),
-        Mistake("both directions", _both_ways,
-                "The loss is the mean of two directions, query → passage and passage → query.",
-                "That is a good loss (`directions` in Sentence Transformers), but here only queries ask."),
-        Mistake("sum for mean", lambda q, p, n, scale: F.cross_entropy(_scores(q, p, n, scale), _own(q), reduction="sum"),
-                "The loss is the sum over the queries, so that it grows with the batch.",
-                "Take the mean over the queries, which is what `F.cross_entropy` does by itself."),
-        Mistake("negatives detached",
-                lambda q, p, n, scale: functional.multiple_negatives_ranking(q, p, n.detach(), scale),
-                "The value is right, but no gradient reaches the hard negatives: nothing pushes them away.",
-                "Leave them in the graph: no `detach`, no `no_grad`."),
-    ], [
+    "genq.ranking_loss",
+    "Multiple negatives ranking",
+    "medium",
+    10,
+    functional.multiple_negatives_ranking,
+    _queries_and_passages,
+    [
+        Mistake(
+            "scale divided",
+            lambda q, p, n, scale: functional.multiple_negatives_ranking(q, p, n, 1 / scale),
+            "The cosines are divided by the scale.",
+            "A scale of 20 is a temperature of 0.05: multiply.",
+        ),
+        Mistake(
+            "scale forgotten",
+            lambda q, p, n, scale: functional.multiple_negatives_ranking(q, p, n, 1.0),
+            "The scale makes no difference to your loss.",
+            "Multiply the cosines by `scale` before the softmax.",
+        ),
+        Mistake(
+            "dot products",
+            _with_dots,
+            "Longer vectors change your loss: these are dot products and not cosines.",
+            "Scale every row to length 1 first, `F.normalize(x, dim=-1)`: queries and candidates.",
+        ),
+        Mistake(
+            "negatives left out",
+            lambda q, p, n, scale: functional.multiple_negatives_ranking(q, p, None, scale),
+            "The hard negatives are no candidates.",
+            "Put them below the positives: `torch.cat([positives, negatives])`.",
+        ),
+        Mistake(
+            "negatives for positives",
+            lambda q, p, n, scale: functional.multiple_negatives_ranking(q, n, p, scale),
+            "The hard negative counts as the right answer.",
+            "Column i must be the positive of query i, so the positives come first.",
+        ),
+        Mistake(
+            "only its own negative",
+            _only_own_negative,
+            "Of the hard negatives, each query sees only its own.",
+            "The hard negatives of the other queries are negatives too, and cost nothing more.",
+        ),
+        Mistake(
+            "no batch",
+            _pairwise,
+            "Each query chooses between its own two passages alone; nothing of the batch is used.",
+            "All positives and negatives of the batch are candidates: a (B, 2B) matrix.",
+        ),
+        Mistake(
+            "other positives left out",
+            _only_hard,
+            "The positives of the other queries are no candidates.",
+            "They are the negatives that a batch brings for nothing: `queries @ candidates.T` with all of them.",
+        ),
+        Mistake(
+            "candidates interleaved",
+            _interleaved,
+            "The candidates stand p₀ n₀ p₁ n₁ …, and label i no longer points at the positive of query i.",
+            "Put all positives first: `torch.cat([positives, negatives])`.",
+        ),
+        Mistake(
+            "both directions",
+            _both_ways,
+            "The loss is the mean of two directions, query → passage and passage → query.",
+            "That is a good loss (`directions` in Sentence Transformers), but here only queries ask.",
+        ),
+        Mistake(
+            "sum for mean",
+            lambda q, p, n, scale: F.cross_entropy(_scores(q, p, n, scale), _own(q), reduction="sum"),
+            "The loss is the sum over the queries, so that it grows with the batch.",
+            "Take the mean over the queries, which is what `F.cross_entropy` does by itself.",
+        ),
+        Mistake(
+            "negatives detached",
+            lambda q, p, n, scale: functional.multiple_negatives_ranking(q, p, n.detach(), scale),
+            "The value is right, but no gradient reaches the hard negatives: nothing pushes them away.",
+            "Leave them in the graph: no `detach`, no `no_grad`.",
+        ),
+    ],
+    [
         "Put positives and negatives below each other: 2B candidates for every query. Which one is right for query i?",
         "Rows of length 1 make `queries @ candidates.T` the cosines, (B, 2B); multiply them by `scale`.",
         "`F.cross_entropy(scores, torch.arange(B))`: the positive of query i is candidate i.",
-    ], """
+    ],
+    """
     def my_ranking_loss(queries, positives, negatives, scale):
         candidates = torch.cat([positives, negatives])
         scores = F.normalize(queries, dim=-1) @ F.normalize(candidates, dim=-1).T * scale
         return F.cross_entropy(scores, torch.arange(len(queries)))
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- duplicates
 
 
 def _generated():
     """A passage with two queries, a query of two passages, and both in a chain; words as the generator writes them."""
-    return [(["sort an array", "order values", "sort an array", "plot a line"],
-             ["Returns a sorted copy.", "Returns a sorted copy.", "Sorts in place.", "Draws lines."]),
-            (["join tables", "merge frames", "join tables"], ["Database join.", "Pandas merge.", "Concatenates."])]
+    return [
+        (
+            ["sort an array", "order values", "sort an array", "plot a line"],
+            ["Returns a sorted copy.", "Returns a sorted copy.", "Sorts in place.", "Draws lines."],
+        ),
+        (["join tables", "merge frames", "join tables"], ["Database join.", "Pandas merge.", "Concatenates."]),
+    ]
 
 
 def _no_negatives(queries, positives):
@@ -232,33 +323,58 @@ def _reachable(queries, positives):
 
 
 duplicates = Exercise(
-    "genq.duplicates", "What is no negative", "easy", 7, _no_negatives, _generated, [
-        Mistake("passages alone", lambda queries, positives: _same(positives),
-                "Only equal passages are found; two passages of one query are taken for negatives of it.",
-                "Compare the queries too: where query i equals query j, the passage of j answers i."),
-        Mistake("queries alone", lambda queries, positives: _same(queries),
-                "Only equal queries are found; a passage with two queries is taken for a negative of itself.",
-                "Compare the passages too: where they are equal, j's passage is i's own."),
-        Mistake("both must be equal", lambda queries, positives: _same(queries) & _same(positives),
-                "Only where query *and* passage are equal is a pair found.",
-                "One of the two is enough: `|`, not `&`."),
-        Mistake("itself left out",
-                lambda queries, positives: _no_negatives(queries, positives) & ~torch.eye(len(queries)).bool(),
-                "A query's own passage, on the diagonal, is taken for a negative of it.",
-                "It is the positive: the diagonal is true."),
-        Mistake("query and passage compared", lambda queries, positives: torch.tensor(
-            [[q == p for p in positives] for q in queries]),
-                "Queries are compared with passages, which are never equal.",
-                "Compare queries with queries and passages with passages."),
-        Mistake("chains", _reachable,
-                "Chains are followed too: i shares a passage with j, and j a query with k, so k's passage is dropped for i.",
-                "Nobody has said that k's passage answers i. Only direct equality counts."),
-    ], [
+    "genq.duplicates",
+    "What is no negative",
+    "easy",
+    7,
+    _no_negatives,
+    _generated,
+    [
+        Mistake(
+            "passages alone",
+            lambda queries, positives: _same(positives),
+            "Only equal passages are found; two passages of one query are taken for negatives of it.",
+            "Compare the queries too: where query i equals query j, the passage of j answers i.",
+        ),
+        Mistake(
+            "queries alone",
+            lambda queries, positives: _same(queries),
+            "Only equal queries are found; a passage with two queries is taken for a negative of itself.",
+            "Compare the passages too: where they are equal, j's passage is i's own.",
+        ),
+        Mistake(
+            "both must be equal",
+            lambda queries, positives: _same(queries) & _same(positives),
+            "Only where query *and* passage are equal is a pair found.",
+            "One of the two is enough: `|`, not `&`.",
+        ),
+        Mistake(
+            "itself left out",
+            lambda queries, positives: _no_negatives(queries, positives) & ~torch.eye(len(queries)).bool(),
+            "A query's own passage, on the diagonal, is taken for a negative of it.",
+            "It is the positive: the diagonal is true.",
+        ),
+        Mistake(
+            "query and passage compared",
+            lambda queries, positives: torch.tensor([[q == p for p in positives] for q in queries]),
+            "Queries are compared with passages, which are never equal.",
+            "Compare queries with queries and passages with passages.",
+        ),
+        Mistake(
+            "chains",
+            _reachable,
+            "Chains are followed too: i shares a passage with j, and j a query with k, so k's passage is dropped for i.",
+            "Nobody has said that k's passage answers i. Only direct equality counts.",
+        ),
+    ],
+    [
         "Row i is a query, column j the passage of query j. When would pushing the two apart be wrong?",
         "Two cases: the passages of i and j are the same text, or the queries of i and j are.",
-    ], """
+    ],
+    """
     def my_duplicates(queries, positives):
         B = len(queries)
         return torch.tensor([[queries[i] == queries[j] or positives[i] == positives[j] for j in range(B)]
                              for i in range(B)])
-    """)
+    """,
+)

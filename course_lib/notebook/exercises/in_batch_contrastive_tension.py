@@ -35,54 +35,92 @@ def _both(scores, loss=_rows):
 
 
 in_batch_contrastive_tension = Exercise(
-    "in_batch_contrastive_tension.in_batch_contrastive_tension", "The loss, both ways", "medium", 8,
-    lambda a, b, scale: functional.in_batch_contrastive_tension(a, b, scale), _towers, [
-        Mistake("rows only", lambda a, b, scale: _rows(cosine(a, b) * scale),
-                "Only the rows are asked: the first tower looks for its texts in the second.",
-                "That is SimCSE's direction. Ask the columns too, with `scores.T`, and take the mean of both."),
-        Mistake("columns only", lambda a, b, scale: _rows(cosine(b, a) * scale),
-                "Only the columns are asked: the second tower looks for its texts in the first.",
-                "Ask the rows too, and take the mean of both."),
-        Mistake("sum of both", lambda a, b, scale: 2 * _both(cosine(a, b) * scale),
-                "Both directions are added.",
-                "Take their mean, so that the loss is comparable with that of one direction."),
-        Mistake("scale forgotten", lambda a, b, scale: _both(cosine(a, b)),
-                "The scale makes no difference to your loss.",
-                "Cosines lie between −1 and 1, too flat for a softmax: multiply them by `scale`."),
-        Mistake("divided by the scale", lambda a, b, scale: _both(cosine(a, b) / scale),
-                "The cosines are divided by the scale.",
-                "A temperature divides; a scale is 1 / temperature, and multiplies."),
-        Mistake("exponential of the scale", lambda a, b, scale: _both(cosine(a, b) * scale.exp()),
-                "The cosines are multiplied by exp(scale).",
-                "What is learned is the logarithm, but this function is given the scale itself."),
-        Mistake("dot products", lambda a, b, scale: _both(a @ b.T * scale),
-                "Longer vectors change your loss: these are dot products.",
-                "In Contrastive Tension they are, here they are cosines: scale the rows to length 1."),
-        Mistake("diagonal left out", lambda a, b, scale: _both(cosine(a, b) * scale, _without_itself),
-                "The text itself is missing among the candidates.",
-                "The softmax runs over all of the row, the right one too."),
-        Mistake("softmax over all of the matrix",
-                lambda a, b, scale: -(cosine(a, b) * scale).flatten().log_softmax(0).view(len(a), -1).diag().mean(),
-                "There is one softmax over the whole matrix.",
-                "Each row is a question with an answer of its own, and so is each column."),
-        Mistake("scale without gradient",
-                lambda a, b, scale: functional.in_batch_contrastive_tension(a, b, float(scale.detach())),
-                "The value is right, but no gradient reaches `scale`, so that it cannot be learned.",
-                "Keep it a tensor: no `float(…)`, no `.item()`, no `detach`."),
-        Mistake("first tower detached",
-                lambda a, b, scale: functional.in_batch_contrastive_tension(a.detach(), b, scale),
-                "The value is right, but no gradient reaches `a`: only the second tower learns.",
-                "Both towers are trained: no `detach`, no `no_grad`."),
-    ], [
+    "in_batch_contrastive_tension.in_batch_contrastive_tension",
+    "The loss, both ways",
+    "medium",
+    8,
+    lambda a, b, scale: functional.in_batch_contrastive_tension(a, b, scale),
+    _towers,
+    [
+        Mistake(
+            "rows only",
+            lambda a, b, scale: _rows(cosine(a, b) * scale),
+            "Only the rows are asked: the first tower looks for its texts in the second.",
+            "That is SimCSE's direction. Ask the columns too, with `scores.T`, and take the mean of both.",
+        ),
+        Mistake(
+            "columns only",
+            lambda a, b, scale: _rows(cosine(b, a) * scale),
+            "Only the columns are asked: the second tower looks for its texts in the first.",
+            "Ask the rows too, and take the mean of both.",
+        ),
+        Mistake(
+            "sum of both",
+            lambda a, b, scale: 2 * _both(cosine(a, b) * scale),
+            "Both directions are added.",
+            "Take their mean, so that the loss is comparable with that of one direction.",
+        ),
+        Mistake(
+            "scale forgotten",
+            lambda a, b, scale: _both(cosine(a, b)),
+            "The scale makes no difference to your loss.",
+            "Cosines lie between −1 and 1, too flat for a softmax: multiply them by `scale`.",
+        ),
+        Mistake(
+            "divided by the scale",
+            lambda a, b, scale: _both(cosine(a, b) / scale),
+            "The cosines are divided by the scale.",
+            "A temperature divides; a scale is 1 / temperature, and multiplies.",
+        ),
+        Mistake(
+            "exponential of the scale",
+            lambda a, b, scale: _both(cosine(a, b) * scale.exp()),
+            "The cosines are multiplied by exp(scale).",
+            "What is learned is the logarithm, but this function is given the scale itself.",
+        ),
+        Mistake(
+            "dot products",
+            lambda a, b, scale: _both(a @ b.T * scale),
+            "Longer vectors change your loss: these are dot products.",
+            "In Contrastive Tension they are, here they are cosines: scale the rows to length 1.",
+        ),
+        Mistake(
+            "diagonal left out",
+            lambda a, b, scale: _both(cosine(a, b) * scale, _without_itself),
+            "The text itself is missing among the candidates.",
+            "The softmax runs over all of the row, the right one too.",
+        ),
+        Mistake(
+            "softmax over all of the matrix",
+            lambda a, b, scale: -(cosine(a, b) * scale).flatten().log_softmax(0).view(len(a), -1).diag().mean(),
+            "There is one softmax over the whole matrix.",
+            "Each row is a question with an answer of its own, and so is each column.",
+        ),
+        Mistake(
+            "scale without gradient",
+            lambda a, b, scale: functional.in_batch_contrastive_tension(a, b, float(scale.detach())),
+            "The value is right, but no gradient reaches `scale`, so that it cannot be learned.",
+            "Keep it a tensor: no `float(…)`, no `.item()`, no `detach`.",
+        ),
+        Mistake(
+            "first tower detached",
+            lambda a, b, scale: functional.in_batch_contrastive_tension(a.detach(), b, scale),
+            "The value is right, but no gradient reaches `a`: only the second tower learns.",
+            "Both towers are trained: no `detach`, no `no_grad`.",
+        ),
+    ],
+    [
         "Begin with the matrix of all cosines, times the scale. Where in row i is the right answer? And in column i?",
         "`F.cross_entropy(scores, torch.arange(len(a)))` asks the rows. The columns of `scores` are the rows of …?",
         "The mean of `F.cross_entropy(scores, own)` and `F.cross_entropy(scores.T, own)`.",
-    ], """
+    ],
+    """
     def my_in_batch_contrastive_tension(a, b, scale):
         scores = F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T * scale
         own = torch.arange(len(a))
         return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- duplicates
 
@@ -119,47 +157,79 @@ def _neighbours(scores, ids):
 
 
 mask_duplicates = Exercise(
-    "in_batch_contrastive_tension.mask_duplicates", "Duplicates are no negatives", "medium", 8, _mask_duplicates,
-    _doubles, [
-        Mistake("diagonal masked too", lambda scores, ids: scores.masked_fill(_same(ids), float("-inf")),
-                "The diagonal is masked too: every text equals itself, and loses its right answer.",
-                "Leave the diagonal out: `same & ~torch.eye(len(ids), dtype=torch.bool)`."),
-        Mistake("later ones only",
-                lambda scores, ids: scores.masked_fill(_same(ids).triu(1), float("-inf")),
-                "Only what stands later in the batch is masked; the later text still has the earlier as a negative.",
-                "Both ways: if j is no negative of i, then i is none of j. So both triangles count."),
-        Mistake("neighbours only", _neighbours,
-                "Only duplicates that stand next to each other are found.",
-                "Compare every text with every other: `ids[:, None] == ids[None]`."),
-        Mistake("one token is enough",
-                lambda scores, ids: scores.masked_fill((ids[:, None] == ids[None]).any(-1) & _others(scores),
-                                                       float("-inf")),
-                "Texts with one token in common count as equal, and that is all of them: they begin with [CLS].",
-                "Equal in *all* places: `.all(-1)`."),
-        Mistake("first word only",
-                lambda scores, ids: scores.masked_fill((ids[:, None, :2] == ids[None, :, :2]).all(-1) & _others(scores),
-                                                       float("-inf")),
-                "Texts that begin with the same word count as equal.",
-                "Compare all of the row."),
-        Mistake("score 0", lambda scores, ids: scores.masked_fill(_same(ids) & _others(scores), 0.0),
-                "Duplicates have the score 0, which still is a share of the softmax.",
-                "exp(0) is 1. Only −∞ takes a candidate out."),
-        Mistake("the others masked", lambda scores, ids: scores.masked_fill(~_same(ids), float("-inf")),
-                "The duplicates are all that is left: what is masked are the real negatives.",
-                "Mask where the texts are equal."),
-        Mistake("nothing masked", lambda scores, ids: scores.clone(),
-                "Nothing is masked.",
-                "`(ids[:, None] == ids[None]).all(-1)` is True where two texts are equal."),
-    ], [
+    "in_batch_contrastive_tension.mask_duplicates",
+    "Duplicates are no negatives",
+    "medium",
+    8,
+    _mask_duplicates,
+    _doubles,
+    [
+        Mistake(
+            "diagonal masked too",
+            lambda scores, ids: scores.masked_fill(_same(ids), float("-inf")),
+            "The diagonal is masked too: every text equals itself, and loses its right answer.",
+            "Leave the diagonal out: `same & ~torch.eye(len(ids), dtype=torch.bool)`.",
+        ),
+        Mistake(
+            "later ones only",
+            lambda scores, ids: scores.masked_fill(_same(ids).triu(1), float("-inf")),
+            "Only what stands later in the batch is masked; the later text still has the earlier as a negative.",
+            "Both ways: if j is no negative of i, then i is none of j. So both triangles count.",
+        ),
+        Mistake(
+            "neighbours only",
+            _neighbours,
+            "Only duplicates that stand next to each other are found.",
+            "Compare every text with every other: `ids[:, None] == ids[None]`.",
+        ),
+        Mistake(
+            "one token is enough",
+            lambda scores, ids: scores.masked_fill(
+                (ids[:, None] == ids[None]).any(-1) & _others(scores), float("-inf")
+            ),
+            "Texts with one token in common count as equal, and that is all of them: they begin with [CLS].",
+            "Equal in *all* places: `.all(-1)`.",
+        ),
+        Mistake(
+            "first word only",
+            lambda scores, ids: scores.masked_fill(
+                (ids[:, None, :2] == ids[None, :, :2]).all(-1) & _others(scores), float("-inf")
+            ),
+            "Texts that begin with the same word count as equal.",
+            "Compare all of the row.",
+        ),
+        Mistake(
+            "score 0",
+            lambda scores, ids: scores.masked_fill(_same(ids) & _others(scores), 0.0),
+            "Duplicates have the score 0, which still is a share of the softmax.",
+            "exp(0) is 1. Only −∞ takes a candidate out.",
+        ),
+        Mistake(
+            "the others masked",
+            lambda scores, ids: scores.masked_fill(~_same(ids), float("-inf")),
+            "The duplicates are all that is left: what is masked are the real negatives.",
+            "Mask where the texts are equal.",
+        ),
+        Mistake(
+            "nothing masked",
+            lambda scores, ids: scores.clone(),
+            "Nothing is masked.",
+            "`(ids[:, None] == ids[None]).all(-1)` is True where two texts are equal.",
+        ),
+    ],
+    [
         "Which entries of the matrix ask a text to be unlike itself? The diagonal is none of them.",
         "`(ids[:, None] == ids[None]).all(-1)` is (B, B), True where two texts are equal, on the diagonal too.",
         "`scores.masked_fill(same & ~torch.eye(len(ids), dtype=torch.bool), float('-inf'))`.",
-    ], """
+    ],
+    """
     def my_mask_duplicates(scores, ids):
         same = (ids[:, None] == ids[None]).all(-1)
         others = ~torch.eye(len(ids), dtype=torch.bool)
         return scores.masked_fill(same & others, float("-inf"))
-    """, measure=_candidates)
+    """,
+    measure=_candidates,
+)
 
 # --------------------------------------------------------------------------- the scale
 
@@ -170,31 +240,58 @@ def _logarithms():
 
 
 clamp_scale = Exercise(
-    "in_batch_contrastive_tension.clamp_scale", "A scale that cannot run away", "easy", 5,
-    lambda logit_scale, max_scale: logit_scale.clamp(max=math.log(max_scale)), _logarithms, [
-        Mistake("not clamped", lambda logit_scale, max_scale: logit_scale.clone(),
-                "There is no limit: the scale can grow as it likes.",
-                "`.clamp(max=…)`; the limit is that of the logarithm."),
-        Mistake("limit on the logarithm", lambda logit_scale, max_scale: logit_scale.clamp(max=max_scale),
-                "The logarithm is compared with a limit for the scale, which may still reach exp(max_scale).",
-                "What is learned is log(scale), so its limit is `math.log(max_scale)`."),
-        Mistake("the scale itself", lambda logit_scale, max_scale: logit_scale.exp().clamp(max=max_scale),
-                "This is the scale, and what is asked for is the weight, its logarithm.",
-                "The weight itself must come down: a scale that is clamped only in the loss has no gradient any more "
-                "that could bring it back."),
-        Mistake("clamped from below", lambda logit_scale, max_scale: logit_scale.clamp(min=math.log(max_scale)),
-                "The limit is a lower one: small scales are raised to it.",
-                "`clamp(max=…)`, not `min`."),
-        Mistake("base 10", lambda logit_scale, max_scale: logit_scale.clamp(max=math.log10(max_scale)),
-                "The limit is a logarithm to the base 10.",
-                "The scale is `exp` of the weight, so the limit is the natural logarithm, `math.log`."),
-        Mistake("always at the limit", lambda logit_scale, max_scale: torch.full_like(logit_scale, math.log(max_scale)),
-                "The weight is set to the limit, also where it is below.",
-                "Below the limit nothing should change."),
-    ], [
+    "in_batch_contrastive_tension.clamp_scale",
+    "A scale that cannot run away",
+    "easy",
+    5,
+    lambda logit_scale, max_scale: logit_scale.clamp(max=math.log(max_scale)),
+    _logarithms,
+    [
+        Mistake(
+            "not clamped",
+            lambda logit_scale, max_scale: logit_scale.clone(),
+            "There is no limit: the scale can grow as it likes.",
+            "`.clamp(max=…)`; the limit is that of the logarithm.",
+        ),
+        Mistake(
+            "limit on the logarithm",
+            lambda logit_scale, max_scale: logit_scale.clamp(max=max_scale),
+            "The logarithm is compared with a limit for the scale, which may still reach exp(max_scale).",
+            "What is learned is log(scale), so its limit is `math.log(max_scale)`.",
+        ),
+        Mistake(
+            "the scale itself",
+            lambda logit_scale, max_scale: logit_scale.exp().clamp(max=max_scale),
+            "This is the scale, and what is asked for is the weight, its logarithm.",
+            "The weight itself must come down: a scale that is clamped only in the loss has no gradient any more "
+            "that could bring it back.",
+        ),
+        Mistake(
+            "clamped from below",
+            lambda logit_scale, max_scale: logit_scale.clamp(min=math.log(max_scale)),
+            "The limit is a lower one: small scales are raised to it.",
+            "`clamp(max=…)`, not `min`.",
+        ),
+        Mistake(
+            "base 10",
+            lambda logit_scale, max_scale: logit_scale.clamp(max=math.log10(max_scale)),
+            "The limit is a logarithm to the base 10.",
+            "The scale is `exp` of the weight, so the limit is the natural logarithm, `math.log`.",
+        ),
+        Mistake(
+            "always at the limit",
+            lambda logit_scale, max_scale: torch.full_like(logit_scale, math.log(max_scale)),
+            "The weight is set to the limit, also where it is below.",
+            "Below the limit nothing should change.",
+        ),
+    ],
+    [
         "The weight holds log(scale). How large may it be where the scale may be `max_scale`?",
         "`tensor.clamp(max=…)` lets through what is below.",
-    ], """
+    ],
+    """
     def my_clamp_scale(logit_scale, max_scale):
         return logit_scale.clamp(max=math.log(max_scale))
-    """, gradients=False)
+    """,
+    gradients=False,
+)

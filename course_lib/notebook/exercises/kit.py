@@ -60,8 +60,23 @@ class Exercise:
     Raises ValueError for a name without a dot, an unknown difficulty, and two mistakes of one name.
     """
 
-    def __init__(self, name, title, difficulty, minutes, reference, cases, mistakes, hints, solution, gradients=True,
-                 measure=None, shapes=True, tolerance=1e-4, seconds=10.0):
+    def __init__(
+        self,
+        name,
+        title,
+        difficulty,
+        minutes,
+        reference,
+        cases,
+        mistakes,
+        hints,
+        solution,
+        gradients=True,
+        measure=None,
+        shapes=True,
+        tolerance=1e-4,
+        seconds=10.0,
+    ):
         if name.count(".") != 1:
             raise ValueError(f"name is {name!r}; it must be module.variable, such as 'simcse.info_nce'")
         if difficulty not in DIFFICULTIES:
@@ -96,10 +111,16 @@ class Exercise:
     def use(self, function):
         """The learner's function if it is right, else the library's; says in one line which."""
         outcome = self.check(function)
-        reasons = {"not attempted": "yours is not attempted yet", "raised": "yours raises an error",
-                   "wrong": "yours is not right yet"}
-        print(f"{self.title}: the notebook goes on with your own function." if outcome.right else
-              f"{self.title}: the notebook goes on with the library's function; {reasons[outcome.status]}.")
+        reasons = {
+            "not attempted": "yours is not attempted yet",
+            "raised": "yours raises an error",
+            "wrong": "yours is not right yet",
+        }
+        print(
+            f"{self.title}: the notebook goes on with your own function."
+            if outcome.right
+            else f"{self.title}: the notebook goes on with the library's function; {reasons[outcome.status]}."
+        )
         return function if outcome.right else self.reference
 
     def hint(self):
@@ -119,8 +140,9 @@ class Exercise:
     def answer(self):
         """The learner's own right answer, from the progress file; it outlives the kernel."""
         solved, remark = answers.load()
-        text = solved.get(self.name) or ("solved, but its source could not be kept" if self.name in solved else
-                                         "not solved yet")
+        text = solved.get(self.name) or (
+            "solved, but its source could not be kept" if self.name in solved else "not solved yet"
+        )
         title = f"Your answer to {self.title}"
         remark = f"Note: {remark}." if remark else ""
         return Shown(f"{title}:\n{text}\n{remark}".rstrip(), box(inline(title) + code_block(text) + inline(remark)))
@@ -135,8 +157,10 @@ class Exercise:
 
     def _judge(self, function):
         if not callable(function):
-            return self._outcome("not attempted" if function is None or function is ... else "wrong",
-                                 "`check` takes the function itself: write its name without calling it.")
+            return self._outcome(
+                "not attempted" if function is None or function is ... else "wrong",
+                "`check` takes the function itself: write its name without calling it.",
+            )
         refused = signature_that_refuses(function, self.argument_sets[0])
         if refused:
             call = f"{self.name.split('.')[1]}({', '.join(named(self, self.argument_sets[0]))})"
@@ -149,15 +173,17 @@ class Exercise:
         if stopped is not None:
             return self._stopped(function, stopped, ran, seen, notes)
         if missing(seen[0].raw):
-            return self._outcome("not attempted", "Nothing came back. If you have written it, is a `return` missing?",
-                                 notes=notes)
+            return self._outcome(
+                "not attempted", "Nothing came back. If you have written it, is a `return` missing?", notes=notes
+            )
         wrong = self._first_difference(seen)
         if wrong is None:
             return self._outcome("right", "", notes=notes)
         mistake = next((m for m in self.mistakes if self.behaves_like(seen, m)), None)
         if mistake is not None:
             more = set().union(*(each.changed for each in seen)) - set().union(
-                *(each.changed for each in self.mistaken(mistake)))
+                *(each.changed for each in self.mistaken(mistake))
+            )
             notes += tuple(f"it also changes its argument `{name}`; work on a copy" for name in sorted(more))
             return self._outcome("wrong", mistake.message, hint=mistake.hint, mistake=mistake.name, notes=notes)
         return self._differs(*wrong, notes)
@@ -166,14 +192,19 @@ class Exercise:
         if isinstance(error, NotImplementedError) and len(seen) <= 1:
             return self._outcome("not attempted", "It raises NotImplementedError.", notes=notes)
         if isinstance(error, TimeIsUp):
-            message = (f"It did not come back within {self.seconds:g} seconds and was stopped. Does a loop never end?"
-                       if not ran.still_runs else
-                       f"It did not come back within {self.seconds:g} seconds and cannot be stopped; it goes on in the "
-                       "background. Restart the kernel to end it.")
+            message = (
+                f"It did not come back within {self.seconds:g} seconds and was stopped. Does a loop never end?"
+                if not ran.still_runs
+                else f"It did not come back within {self.seconds:g} seconds and cannot be stopped; it goes on in the "
+                "background. Restart the kernel to end it."
+            )
             line = ran.stuck_at
         else:
-            message = "It ends the program; return a value in its place." if isinstance(error, SystemExit) else \
-                f"{type(error).__name__}: {_short(error)}"
+            message = (
+                "It ends the program; return a value in its place."
+                if isinstance(error, SystemExit)
+                else f"{type(error).__name__}: {_short(error)}"
+            )
             line = line_in(function, traceback.extract_tb(error.__traceback__))
         details = {"in your": line} if line else {}
         return self._outcome("raised", message, details=details | self._inputs(max(len(seen) - 1, 0)), notes=notes)
@@ -195,10 +226,13 @@ class Exercise:
     def behaves_like(self, seen, mistake):
         """Whether a function that was seen did what a mistake does, in every case."""
         return all(
-            mine.misshapen is None and mine.repeats == theirs.repeats and set(theirs.changed) <= set(mine.changed)
+            mine.misshapen is None
+            and mine.repeats == theirs.repeats
+            and set(theirs.changed) <= set(mine.changed)
             and self._values_differ(theirs, mine, right) is None
             and (right.gradients is None or mine.changed or self._gradients_differ(theirs, mine) is None)
-            for mine, theirs, right in zip(seen, self.mistaken(mistake), self.right))
+            for mine, theirs, right in zip(seen, self.mistaken(mistake), self.right)
+        )
 
     def _values_differ(self, expected, got, right=None):
         for what, value in expected.values.items():
@@ -284,5 +318,3 @@ def _short(text, most=300):
     except Exception:
         return "(an error whose text cannot be read)"
     return text if len(text) <= most else text[:most] + " …"
-
-

@@ -41,8 +41,9 @@ def _shares(call, ids, special, probability, mask_id, vocab_size):
         "tokens with a label that became [MASK]": share(masked, chosen),
         "tokens with a label that stayed": share(kept, chosen),
         "random tokens of many kinds": len(strangers.unique()) > min(len(strangers), vocab_size) / 4,
-        "neighbouring rows that agree whether to hide a place":
-            share(chosen[1:, 1:-1] == chosen[:-1, 1:-1], ~special[1:, 1:-1]),
+        "neighbouring rows that agree whether to hide a place": share(
+            chosen[1:, 1:-1] == chosen[:-1, 1:-1], ~special[1:, 1:-1]
+        ),
     }
 
 
@@ -68,60 +69,110 @@ def _one_stranger(ids, special, probability, mask_id, vocab_size):
 
 
 mask_tokens = Exercise(
-    "masked_language_model.mask_tokens", "BERT's noise", "medium", 10, functional.mask_tokens, _texts, [
-        Mistake("special tokens chosen", _noise(choose=lambda ids, special, p: torch.rand(ids.shape) < p),
-                "Special tokens are chosen too.",
-                "Leave out what `special` marks: `& ~special`."),
-        Mistake("only special tokens left alone", _noise(choose=lambda ids, special, p: ~special),
-                "Every ordinary token is chosen: `probability` makes no difference.",
-                "Draw a number for each token, `torch.rand(ids.shape)`, and choose where it is below `probability`."),
-        Mistake("the others chosen", _noise(choose=lambda ids, special, p: (torch.rand(ids.shape) > p) & ~special),
-                "The wrong ones are chosen: 85 % are hidden and 15 % are left.",
-                "A uniform number is *below* 0.15 in 15 % of the cases."),
-        Mistake("one draw for all rows",
-                _noise(choose=lambda ids, special, p: (torch.rand(ids.shape[1]) < p) & ~special),
-                "The same places are hidden in every row.",
-                "Draw a number for every token: `torch.rand(ids.shape)`."),
-        Mistake("all masked", _noise(masked=1.0, strange=2.0),
-                "Every chosen token becomes [MASK].",
-                "Roll a second die for the chosen: 80 % [MASK], 10 % random, 10 % unchanged."),
-        Mistake("none random", _noise(strange=2.0),
-                "20 % of the chosen stay as they are, and none becomes a random token.",
-                "Where the second die is 0.9 or more, put a random id: `torch.randint(vocab_size, ids.shape)`."),
-        Mistake("none kept", _noise(strange=0.8),
-                "20 % of the chosen become a random token, and none stays as it is.",
-                "Of the 20 % that are not masked, half become random: from 0.9 on, not from 0.8 on."),
-        Mistake("a tenth of the rest", _noise(strange=0.98),
-                "80 % become [MASK], 2 % random and 18 % stay.",
-                "Drawing again for the 20 % that are left? Half of *them* become random: 0.5, not 0.1."),
-        Mistake("masked and random swapped", _noise(masked=0.1, strange=0.2),
-                "10 % become [MASK] and 80 % a random token.",
-                "It is the other way round: 80 % [MASK], 10 % random."),
-        Mistake("one random token", _one_stranger,
-                "The random tokens are all the same one.",
-                "Draw one for every place: `torch.randint(vocab_size, ids.shape)`."),
-        Mistake("label everywhere", _noise(label=lambda ids, inputs, chosen: ids.clone()),
-                "Every token has a label, also those that nobody hid.",
-                "Where nothing was chosen, the label is −100: `torch.where(chosen, ids, -100)`."),
-        Mistake("labels turned", _noise(label=lambda ids, inputs, chosen: torch.where(chosen, -100, ids)),
-                "The chosen tokens have −100, and the others a label.",
-                "The other way round: `torch.where(chosen, ids, -100)`."),
-        Mistake("damaged labels", _noise(label=lambda ids, inputs, chosen: torch.where(chosen, inputs, -100)),
-                "The labels hold the damaged tokens: the model would learn to say [MASK].",
-                "A label is the token that stood there *before*. Were the ids overwritten first?"),
-        Mistake("label only where masked",
-                _noise(label=lambda ids, inputs, chosen: torch.where(inputs == MASK_ID, ids, -100)),
-                "Only the tokens that became [MASK] have a label; the random and the unchanged ones have none.",
-                "All chosen tokens are predicted: `torch.where(chosen, ids, -100)`."),
-        Mistake("label only where changed",
-                _noise(label=lambda ids, inputs, chosen: torch.where(inputs != ids, ids, -100)),
-                "The chosen tokens that stayed as they are have no label.",
-                "They are predicted like the others; otherwise keeping them is for nothing."),
-    ], [
+    "masked_language_model.mask_tokens",
+    "BERT's noise",
+    "medium",
+    10,
+    functional.mask_tokens,
+    _texts,
+    [
+        Mistake(
+            "special tokens chosen",
+            _noise(choose=lambda ids, special, p: torch.rand(ids.shape) < p),
+            "Special tokens are chosen too.",
+            "Leave out what `special` marks: `& ~special`.",
+        ),
+        Mistake(
+            "only special tokens left alone",
+            _noise(choose=lambda ids, special, p: ~special),
+            "Every ordinary token is chosen: `probability` makes no difference.",
+            "Draw a number for each token, `torch.rand(ids.shape)`, and choose where it is below `probability`.",
+        ),
+        Mistake(
+            "the others chosen",
+            _noise(choose=lambda ids, special, p: (torch.rand(ids.shape) > p) & ~special),
+            "The wrong ones are chosen: 85 % are hidden and 15 % are left.",
+            "A uniform number is *below* 0.15 in 15 % of the cases.",
+        ),
+        Mistake(
+            "one draw for all rows",
+            _noise(choose=lambda ids, special, p: (torch.rand(ids.shape[1]) < p) & ~special),
+            "The same places are hidden in every row.",
+            "Draw a number for every token: `torch.rand(ids.shape)`.",
+        ),
+        Mistake(
+            "all masked",
+            _noise(masked=1.0, strange=2.0),
+            "Every chosen token becomes [MASK].",
+            "Roll a second die for the chosen: 80 % [MASK], 10 % random, 10 % unchanged.",
+        ),
+        Mistake(
+            "none random",
+            _noise(strange=2.0),
+            "20 % of the chosen stay as they are, and none becomes a random token.",
+            "Where the second die is 0.9 or more, put a random id: `torch.randint(vocab_size, ids.shape)`.",
+        ),
+        Mistake(
+            "none kept",
+            _noise(strange=0.8),
+            "20 % of the chosen become a random token, and none stays as it is.",
+            "Of the 20 % that are not masked, half become random: from 0.9 on, not from 0.8 on.",
+        ),
+        Mistake(
+            "a tenth of the rest",
+            _noise(strange=0.98),
+            "80 % become [MASK], 2 % random and 18 % stay.",
+            "Drawing again for the 20 % that are left? Half of *them* become random: 0.5, not 0.1.",
+        ),
+        Mistake(
+            "masked and random swapped",
+            _noise(masked=0.1, strange=0.2),
+            "10 % become [MASK] and 80 % a random token.",
+            "It is the other way round: 80 % [MASK], 10 % random.",
+        ),
+        Mistake(
+            "one random token",
+            _one_stranger,
+            "The random tokens are all the same one.",
+            "Draw one for every place: `torch.randint(vocab_size, ids.shape)`.",
+        ),
+        Mistake(
+            "label everywhere",
+            _noise(label=lambda ids, inputs, chosen: ids.clone()),
+            "Every token has a label, also those that nobody hid.",
+            "Where nothing was chosen, the label is −100: `torch.where(chosen, ids, -100)`.",
+        ),
+        Mistake(
+            "labels turned",
+            _noise(label=lambda ids, inputs, chosen: torch.where(chosen, -100, ids)),
+            "The chosen tokens have −100, and the others a label.",
+            "The other way round: `torch.where(chosen, ids, -100)`.",
+        ),
+        Mistake(
+            "damaged labels",
+            _noise(label=lambda ids, inputs, chosen: torch.where(chosen, inputs, -100)),
+            "The labels hold the damaged tokens: the model would learn to say [MASK].",
+            "A label is the token that stood there *before*. Were the ids overwritten first?",
+        ),
+        Mistake(
+            "label only where masked",
+            _noise(label=lambda ids, inputs, chosen: torch.where(inputs == MASK_ID, ids, -100)),
+            "Only the tokens that became [MASK] have a label; the random and the unchanged ones have none.",
+            "All chosen tokens are predicted: `torch.where(chosen, ids, -100)`.",
+        ),
+        Mistake(
+            "label only where changed",
+            _noise(label=lambda ids, inputs, chosen: torch.where(inputs != ids, ids, -100)),
+            "The chosen tokens that stayed as they are have no label.",
+            "They are predicted like the others; otherwise keeping them is for nothing.",
+        ),
+    ],
+    [
         "First which: one uniform number a token, and never a special one. Then what becomes of them: a second number.",
         "`torch.where(condition, a, b)` picks element by element. Under 0.8: [MASK]; from 0.9 on: a random id.",
         "The labels come from the original ids: `torch.where(chosen, ids, -100)`.",
-    ], """
+    ],
+    """
     def my_mask_tokens(ids, special, probability, mask_id, vocab_size):
         chosen = (torch.rand(ids.shape) < probability) & ~special
         fate = torch.rand(ids.shape)
@@ -129,17 +180,26 @@ mask_tokens = Exercise(
         inputs = torch.where(chosen & (fate < 0.8), mask_id, ids)
         inputs = torch.where(chosen & (fate >= 0.9), strangers, inputs)
         return inputs, torch.where(chosen, ids, -100)
-    """, measure=_shares, tolerance=0.025)
+    """,
+    measure=_shares,
+    tolerance=0.025,
+)
 
 # --------------------------------------------------------------------------- the loss
 
 
 def _logits_and_labels():
     """Two texts, three places, four words; hidden are one place of the first text and two of the second."""
-    logits = torch.tensor([[[1.0, 0.0, -1.0, 2.0], [0.5, 0.5, 1.5, -0.5], [3.0, 0.1, 0.2, 0.0]],
-                           [[0.0, 1.0, 0.3, -2.0], [2.0, -1.0, 0.0, 0.4], [0.7, 0.2, -0.3, 1.1]]])
-    return [(logits, torch.tensor([[-100, 1, -100], [3, -100, 2]])),
-            (logits, torch.tensor([[0, 2, -100], [-100, -100, 1]]))]
+    logits = torch.tensor(
+        [
+            [[1.0, 0.0, -1.0, 2.0], [0.5, 0.5, 1.5, -0.5], [3.0, 0.1, 0.2, 0.0]],
+            [[0.0, 1.0, 0.3, -2.0], [2.0, -1.0, 0.0, 0.4], [0.7, 0.2, -0.3, 1.1]],
+        ]
+    )
+    return [
+        (logits, torch.tensor([[-100, 1, -100], [3, -100, 2]])),
+        (logits, torch.tensor([[0, 2, -100], [-100, -100, 1]])),
+    ]
 
 
 def _masked_cross_entropy(logits, labels):
@@ -167,55 +227,92 @@ def _probability(logits, labels):
 
 
 masked_cross_entropy = Exercise(
-    "masked_language_model.masked_cross_entropy", "Cross-entropy with −100", "easy", 7, _masked_cross_entropy,
-    _logits_and_labels, [
-        Mistake("divided by all", lambda logits, labels: _each(logits, labels).mean(),
-                "The sum is divided by all positions, not by the hidden ones.",
-                "Divide by the number of labels that are not −100."),
-        Mistake("−100 as token 0", lambda logits, labels: _with_labels(labels.clamp(min=0), logits),
-                "The positions labelled −100 are in the mean, as if their token were number 0.",
-                "Select the hidden positions first: `logits[labels != -100]`."),
-        Mistake("−100 as the last token",
-                lambda logits, labels: _with_labels(labels.masked_fill(labels == -100, logits.shape[-1] - 1), logits),
-                "The positions labelled −100 are in the mean, as if their token were the last one.",
-                "A negative index counts from the end. Select the hidden positions first."),
-        Mistake("token 0 left out",
-                lambda logits, labels: _with_labels(labels.masked_fill(labels == 0, -100), logits),
-                "Token number 0 is left out of the mean as if it were padding.",
-                "Only −100 means that nothing was hidden."),
-        Mistake("sum for mean", lambda logits, labels: _each(logits, labels).sum(),
-                "This is the sum over the hidden positions.",
-                "Take the mean, so that the loss does not grow with the text."),
-        Mistake("sign", lambda logits, labels: _each(logits, labels).sum() / -_hidden_places(labels),
-                "The sign is wrong: the loss is negative and best where it is large.",
-                "The logarithm of a probability is negative; the loss is *minus* its mean."),
-        Mistake("probability", lambda logits, labels: -_probability(logits, labels),
-                "This is minus the probability, without a logarithm.",
-                "`log_softmax` in place of `softmax`."),
-        Mistake("logarithm of the mean", lambda logits, labels: -_probability(logits, labels).log(),
-                "This is the logarithm of the mean probability; the logarithm belongs to each position.",
-                "First the logarithm at each position, then the mean."),
-        Mistake("base 2", lambda logits, labels: _masked_cross_entropy(logits, labels) / torch.tensor(2.0).log(),
-                "The loss is in bits.",
-                "Take the natural logarithm, which `log_softmax` gives."),
-        Mistake("mean of the texts' means",
-                lambda logits, labels: (_each(logits, labels).sum(1) / (labels != -100).sum(1)).mean(),
-                "This is the mean of each text's mean; a text with one hidden token counts as much as one with ten.",
-                "Every hidden token counts the same: one mean over all of them."),
-        Mistake("softmax over the places",
-                lambda logits, labels: _each(logits, labels, axis=1).sum() / _hidden_places(labels),
-                "The softmax runs over the places of the text.",
-                "It runs over the vocabulary, the last axis."),
-    ], [
+    "masked_language_model.masked_cross_entropy",
+    "Cross-entropy with −100",
+    "easy",
+    7,
+    _masked_cross_entropy,
+    _logits_and_labels,
+    [
+        Mistake(
+            "divided by all",
+            lambda logits, labels: _each(logits, labels).mean(),
+            "The sum is divided by all positions, not by the hidden ones.",
+            "Divide by the number of labels that are not −100.",
+        ),
+        Mistake(
+            "−100 as token 0",
+            lambda logits, labels: _with_labels(labels.clamp(min=0), logits),
+            "The positions labelled −100 are in the mean, as if their token were number 0.",
+            "Select the hidden positions first: `logits[labels != -100]`.",
+        ),
+        Mistake(
+            "−100 as the last token",
+            lambda logits, labels: _with_labels(labels.masked_fill(labels == -100, logits.shape[-1] - 1), logits),
+            "The positions labelled −100 are in the mean, as if their token were the last one.",
+            "A negative index counts from the end. Select the hidden positions first.",
+        ),
+        Mistake(
+            "token 0 left out",
+            lambda logits, labels: _with_labels(labels.masked_fill(labels == 0, -100), logits),
+            "Token number 0 is left out of the mean as if it were padding.",
+            "Only −100 means that nothing was hidden.",
+        ),
+        Mistake(
+            "sum for mean",
+            lambda logits, labels: _each(logits, labels).sum(),
+            "This is the sum over the hidden positions.",
+            "Take the mean, so that the loss does not grow with the text.",
+        ),
+        Mistake(
+            "sign",
+            lambda logits, labels: _each(logits, labels).sum() / -_hidden_places(labels),
+            "The sign is wrong: the loss is negative and best where it is large.",
+            "The logarithm of a probability is negative; the loss is *minus* its mean.",
+        ),
+        Mistake(
+            "probability",
+            lambda logits, labels: -_probability(logits, labels),
+            "This is minus the probability, without a logarithm.",
+            "`log_softmax` in place of `softmax`.",
+        ),
+        Mistake(
+            "logarithm of the mean",
+            lambda logits, labels: -_probability(logits, labels).log(),
+            "This is the logarithm of the mean probability; the logarithm belongs to each position.",
+            "First the logarithm at each position, then the mean.",
+        ),
+        Mistake(
+            "base 2",
+            lambda logits, labels: _masked_cross_entropy(logits, labels) / torch.tensor(2.0).log(),
+            "The loss is in bits.",
+            "Take the natural logarithm, which `log_softmax` gives.",
+        ),
+        Mistake(
+            "mean of the texts' means",
+            lambda logits, labels: (_each(logits, labels).sum(1) / (labels != -100).sum(1)).mean(),
+            "This is the mean of each text's mean; a text with one hidden token counts as much as one with ten.",
+            "Every hidden token counts the same: one mean over all of them.",
+        ),
+        Mistake(
+            "softmax over the places",
+            lambda logits, labels: _each(logits, labels, axis=1).sum() / _hidden_places(labels),
+            "The softmax runs over the places of the text.",
+            "It runs over the vocabulary, the last axis.",
+        ),
+    ],
+    [
         "First select, then index: `hidden = labels != -100` is a (B, T) mask.",
         "`logits[hidden]` has one row a hidden token, (M, V); `labels[hidden]` says which entry is the true one.",
-    ], """
+    ],
+    """
     def my_masked_cross_entropy(logits, labels):
         hidden = labels != -100
         log_p = logits[hidden].log_softmax(-1)              # (M, V)
         targets = labels[hidden]                            # (M,)
         return -log_p[torch.arange(len(targets)), targets].mean()
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- whole words
 
@@ -224,10 +321,12 @@ SPECIAL = ("[CLS]", "[SEP]", "[PAD]")
 
 def _pieces():
     pieces = ["[CLS]", "eigen", "##val", "##ues", "of", "a", "hermit", "##ian", "matrix", "[SEP]"]
-    return [(pieces, [0.01, 0.40, 0.02, 0.03, 0.05, 0.90, 0.10, 0.80, 0.60, 0.01], 0.15),
-            (pieces, [0.90, 0.10, 0.70, 0.90, 0.50, 0.20, 0.60, 0.05, 0.12, 0.70], 0.15),
-            (["[CLS]", "mat", "##rix", "[SEP]", "[PAD]"], [0.5, 0.3, 0.9, 0.2, 0.1], 0.4),
-            (["[CLS]", "mat", "##rix", "[SEP]"], [0.9, 0.5, 0.1, 0.3], 0.4)]
+    return [
+        (pieces, [0.01, 0.40, 0.02, 0.03, 0.05, 0.90, 0.10, 0.80, 0.60, 0.01], 0.15),
+        (pieces, [0.90, 0.10, 0.70, 0.90, 0.50, 0.20, 0.60, 0.05, 0.12, 0.70], 0.15),
+        (["[CLS]", "mat", "##rix", "[SEP]", "[PAD]"], [0.5, 0.3, 0.9, 0.2, 0.1], 0.4),
+        (["[CLS]", "mat", "##rix", "[SEP]"], [0.9, 0.5, 0.1, 0.3], 0.4),
+    ]
 
 
 def _words(pieces):
@@ -241,8 +340,10 @@ def _hide(rule, special=SPECIAL):
     """Hide piece i where rule(draws of its word, its own draw, whether it is the first, probability)."""
 
     def hide(pieces, draws, probability):
-        return [piece not in special and bool(rule([draws[j] for j in word], draws[i], i == word[0], probability))
-                for i, (piece, word) in enumerate(zip(pieces, _words(pieces)))]
+        return [
+            piece not in special and bool(rule([draws[j] for j in word], draws[i], i == word[0], probability))
+            for i, (piece, word) in enumerate(zip(pieces, _words(pieces)))
+        ]
 
     return hide
 
@@ -253,40 +354,73 @@ def _neighbour_too(pieces, draws, probability):
 
 
 whole_words = Exercise(
-    "masked_language_model.whole_words", "One draw a word", "medium", 8,
-    _hide(lambda word, own, first, p: word[0] < p), _pieces, [
-        Mistake("each piece for itself", _hide(lambda word, own, first, p: own < p),
-                "Pieces of a word draw for themselves.",
-                "Only the number of the *first* piece counts; the others follow it."),
-        Mistake("special tokens hidden", _hide(lambda word, own, first, p: word[0] < p, special=()),
-                "Special tokens are hidden.",
-                "[CLS], [SEP] and [PAD] stay, whatever was drawn."),
-        Mistake("only the first piece", _hide(lambda word, own, first, p: first and own < p),
-                "Only the first piece of a chosen word is hidden; the rest gives it away.",
-                "Remember the decision, and apply it to the pieces with `##` that follow."),
-        Mistake("any piece", _hide(lambda word, own, first, p: min(word) < p),
-                "A word is hidden as soon as any of its pieces is below `probability`, so long words too often.",
-                "Only the number of the first piece counts."),
-        Mistake("all pieces", _hide(lambda word, own, first, p: max(word) < p),
-                "A word is hidden only where all of its pieces are below `probability`.",
-                "Only the number of the first piece counts."),
-        Mistake("last piece", _hide(lambda word, own, first, p: word[-1] < p),
-                "The number of the *last* piece decides.",
-                "It is the first piece's that counts; do not overwrite it at a `##`."),
-        Mistake("mean of the pieces", _hide(lambda word, own, first, p: sum(word) / len(word) < p),
-                "The mean of a word's numbers decides.",
-                "Only the number of the first piece counts."),
-        Mistake("follows its neighbour", _neighbour_too,
-                "A piece with `##` is hidden if its own number is below `probability` *or* the piece before it is "
-                "hidden.",
-                "Its own number does not count at all."),
-        Mistake("the others", _hide(lambda word, own, first, p: word[0] >= p),
-                "The words that should stay are hidden, and the others stay.",
-                "A word is hidden where its number is *below* `probability`."),
-    ], [
+    "masked_language_model.whole_words",
+    "One draw a word",
+    "medium",
+    8,
+    _hide(lambda word, own, first, p: word[0] < p),
+    _pieces,
+    [
+        Mistake(
+            "each piece for itself",
+            _hide(lambda word, own, first, p: own < p),
+            "Pieces of a word draw for themselves.",
+            "Only the number of the *first* piece counts; the others follow it.",
+        ),
+        Mistake(
+            "special tokens hidden",
+            _hide(lambda word, own, first, p: word[0] < p, special=()),
+            "Special tokens are hidden.",
+            "[CLS], [SEP] and [PAD] stay, whatever was drawn.",
+        ),
+        Mistake(
+            "only the first piece",
+            _hide(lambda word, own, first, p: first and own < p),
+            "Only the first piece of a chosen word is hidden; the rest gives it away.",
+            "Remember the decision, and apply it to the pieces with `##` that follow.",
+        ),
+        Mistake(
+            "any piece",
+            _hide(lambda word, own, first, p: min(word) < p),
+            "A word is hidden as soon as any of its pieces is below `probability`, so long words too often.",
+            "Only the number of the first piece counts.",
+        ),
+        Mistake(
+            "all pieces",
+            _hide(lambda word, own, first, p: max(word) < p),
+            "A word is hidden only where all of its pieces are below `probability`.",
+            "Only the number of the first piece counts.",
+        ),
+        Mistake(
+            "last piece",
+            _hide(lambda word, own, first, p: word[-1] < p),
+            "The number of the *last* piece decides.",
+            "It is the first piece's that counts; do not overwrite it at a `##`.",
+        ),
+        Mistake(
+            "mean of the pieces",
+            _hide(lambda word, own, first, p: sum(word) / len(word) < p),
+            "The mean of a word's numbers decides.",
+            "Only the number of the first piece counts.",
+        ),
+        Mistake(
+            "follows its neighbour",
+            _neighbour_too,
+            "A piece with `##` is hidden if its own number is below `probability` *or* the piece before it is hidden.",
+            "Its own number does not count at all.",
+        ),
+        Mistake(
+            "the others",
+            _hide(lambda word, own, first, p: word[0] >= p),
+            "The words that should stay are hidden, and the others stay.",
+            "A word is hidden where its number is *below* `probability`.",
+        ),
+    ],
+    [
         "Walk through the pieces and remember the decision for the current word.",
         "A piece that does not begin with `##` starts a new word, and only then is a number looked at.",
-    ], """
+    ],
+    """
     def my_whole_words(pieces, draws, probability):
         hide, word_hidden = [], False
         for piece, draw in zip(pieces, draws):
@@ -294,32 +428,56 @@ whole_words = Exercise(
                 word_hidden = draw < probability and piece not in ("[CLS]", "[SEP]", "[PAD]")
             hide.append(word_hidden)
         return hide
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- perplexity
 
 perplexity = Exercise(
-    "masked_language_model.perplexity", "Perplexity", "easy", 4, lambda losses: losses.mean().exp(),
-    lambda: [(torch.tensor([0.5, 2.0, 0.1]),), (torch.tensor([3.0, 1.0]),)], [
-        Mistake("mean of the exponentials", lambda losses: losses.exp().mean(),
-                "The exponential is taken of each loss, so that a few hard tokens rule the mean.",
-                "First the mean, then one exponential."),
-        Mistake("power of 2", lambda losses: 2 ** losses.mean(),
-                "This is 2 to the power of the mean loss.",
-                "The losses are in nats, so the base is e: `.exp()`."),
-        Mistake("sum", lambda losses: losses.sum().exp(),
-                "The losses are summed, so that longer texts look harder.",
-                "Take the mean over the tokens before the exponential."),
-        Mistake("probability", lambda losses: (-losses.mean()).exp(),
-                "This is the (geometric) mean probability, 1 divided by the perplexity.",
-                "Leave out the minus: a loss is already −log p."),
-        Mistake("loss itself", lambda losses: losses.mean(),
-                "This is the mean loss.",
-                "Take its exponential: among how many equally likely tokens the model seems to choose."),
-    ], [
+    "masked_language_model.perplexity",
+    "Perplexity",
+    "easy",
+    4,
+    lambda losses: losses.mean().exp(),
+    lambda: [(torch.tensor([0.5, 2.0, 0.1]),), (torch.tensor([3.0, 1.0]),)],
+    [
+        Mistake(
+            "mean of the exponentials",
+            lambda losses: losses.exp().mean(),
+            "The exponential is taken of each loss, so that a few hard tokens rule the mean.",
+            "First the mean, then one exponential.",
+        ),
+        Mistake(
+            "power of 2",
+            lambda losses: 2 ** losses.mean(),
+            "This is 2 to the power of the mean loss.",
+            "The losses are in nats, so the base is e: `.exp()`.",
+        ),
+        Mistake(
+            "sum",
+            lambda losses: losses.sum().exp(),
+            "The losses are summed, so that longer texts look harder.",
+            "Take the mean over the tokens before the exponential.",
+        ),
+        Mistake(
+            "probability",
+            lambda losses: (-losses.mean()).exp(),
+            "This is the (geometric) mean probability, 1 divided by the perplexity.",
+            "Leave out the minus: a loss is already −log p.",
+        ),
+        Mistake(
+            "loss itself",
+            lambda losses: losses.mean(),
+            "This is the mean loss.",
+            "Take its exponential: among how many equally likely tokens the model seems to choose.",
+        ),
+    ],
+    [
         "A model that chooses evenly among V tokens has the loss log V. Its perplexity should be V.",
         "The mean over all tokens, then `.exp()`.",
-    ], """
+    ],
+    """
     def my_perplexity(losses):
         return losses.mean().exp()
-    """)
+    """,
+)

@@ -124,8 +124,10 @@ def _gradients(exercise, function, case):
         # unequal weights, so that no gradient is missed because its terms cancel
         total = sum((out * torch.linspace(1, 2, out.numel()).to(out.dtype).view(out.shape)).sum() for out in outputs)
     found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-    return {name: torch.zeros_like(leaf) if gradient is None else gradient
-            for (name, leaf), gradient in zip(leaves.items(), found)}
+    return {
+        name: torch.zeros_like(leaf) if gradient is None else gradient
+        for (name, leaf), gradient in zip(leaves.items(), found)
+    }
 
 
 # --------------------------------------------------------------------------- arguments
@@ -143,8 +145,11 @@ def named(exercise, case):
 
 def _parameters(function, count):
     try:
-        names = [p.name for p in inspect.signature(function).parameters.values()
-                 if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        names = [
+            p.name
+            for p in inspect.signature(function).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
     except (TypeError, ValueError):
         names = []
     return [*names, *(f"argument {n}" for n in range(len(names) + 1, count + 1))][:count]

@@ -17,9 +17,11 @@ def _queries_keys_values():
     key = torch.tensor([[[0.5, 1.0], [1.5, -0.5], [-1.0, 0.8]], [[2.0, 0.1], [-0.4, 0.9], [1.0, 1.0]]])
     value = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]], [[5.0, 1.0], [2.0, 2.0], [0.0, 4.0]]])
     short = torch.tensor([[[1.0, 0.5, -0.5, 2.0], [0.3, -1.0, 1.0, 0.7]]])
-    return [(query, key, value, torch.tensor([[1, 1, 1], [1, 1, 0]])),
-            (query, key, value, torch.tensor([[0, 1, 1], [1, 1, 1]])),
-            (short, short.flip(-1), short.flip(1), torch.tensor([[1, 1]]))]
+    return [
+        (query, key, value, torch.tensor([[1, 1, 1], [1, 1, 0]])),
+        (query, key, value, torch.tensor([[0, 1, 1], [1, 1, 1]])),
+        (short, short.flip(-1), short.flip(1), torch.tensor([[1, 1]])),
+    ]
 
 
 def _attention(scale=lambda query: query.shape[-1] ** -0.5, hide=None, axis=-1, after=None):
@@ -39,69 +41,115 @@ def _unmasked(scores, mask):
 
 
 attention = Exercise(
-    "sentence_encoder.attention", "Attention with a mask", "medium", 10, functional.attention, _queries_keys_values, [
-        Mistake("no root of d", _attention(scale=lambda query: 1),
-                "The scores are not divided by √d.",
-                "Divide them by `query.shape[-1] ** 0.5` before the softmax."),
-        Mistake("divided by d", _attention(scale=lambda query: 1 / query.shape[-1]),
-                "The scores are divided by d; it should be √d.",
-                "`query.shape[-1] ** 0.5`: a sum of d products spreads as √d."),
-        Mistake("divided by the root of T", _attention(scale=lambda query: query.shape[-2] ** -0.5),
-                "The scores are divided by √T, the root of the number of places.",
-                "d is the length of a vector, the *last* axis: `query.shape[-1]`."),
-        Mistake("multiplied by the root of d", _attention(scale=lambda query: query.shape[-1] ** 0.5),
-                "The scores are multiplied by √d.",
-                "Divide: the spread of the scores has to shrink."),
-        Mistake("mask forgotten", _attention(hide=_unmasked),
-                "The padding is still looked at: the mask makes no difference.",
-                "Set the scores of padded keys to −∞ before the softmax: `masked_fill`."),
-        Mistake("mask after the softmax",
-                _attention(hide=_unmasked, after=lambda shares, mask: shares * mask.unsqueeze(-2)),
-                "The shares of the padding are set to 0 *after* the softmax, so that the rest no longer adds up to 1.",
-                "Mask the scores, not the shares: −∞ before the softmax."),
-        Mistake("mask added", _attention(hide=lambda scores, mask: scores + mask.unsqueeze(-2)),
-                "The mask's ones are added to the scores, which makes the padding only a little less likely.",
-                "What must be added is 0 for a token and −∞ for padding; `masked_fill` does that."),
-        Mistake("masked scores are 0", _attention(hide=lambda scores, mask: scores * mask.unsqueeze(-2)),
-                "The scores of the padding are 0, and a score of 0 still gets a share.",
-                "exp(0) is 1. Only −∞ gives a share of exactly 0."),
-        Mistake("mask upside down",
-                _attention(hide=lambda scores, mask: scores.masked_fill(mask.unsqueeze(-2) == 1, float("-inf"))),
-                "The tokens are hidden and the padding is seen; a text without padding sees nothing, and gives NaN.",
-                "The mask is 1 for a token; hide where it is 0."),
-        Mistake("mask upside down, finite",
-                _attention(hide=lambda scores, mask: scores.masked_fill(mask.unsqueeze(-2) == 1, -1e9)),
-                "The tokens are hidden by a large negative score, and the padding is seen.",
-                "The mask is 1 for a token; hide where it is 0."),
-        Mistake("queries masked, finite",
-                _attention(hide=lambda scores, mask: scores.masked_fill(mask.unsqueeze(-1) == 0, -1e9)),
-                "The mask hides queries: padded queries look everywhere alike, and padded keys are still seen.",
-                "The keys are the last axis: `mask.unsqueeze(-2)` is (B, 1, T)."),
-        Mistake("queries masked",
-                _attention(hide=lambda scores, mask: scores.masked_fill(mask.unsqueeze(-1) == 0, float("-inf"))),
-                "The mask hides queries, whole rows of −∞, whose softmax is NaN.",
-                "The keys are the last axis: `mask.unsqueeze(-2)` is (B, 1, T)."),
-        Mistake("softmax over the queries", _attention(axis=-2),
-                "The softmax runs over the queries, so that the shares of one query do not add up to 1.",
-                "Each query spreads its attention over the keys: `softmax(-1)`."),
-    ], [
+    "sentence_encoder.attention",
+    "Attention with a mask",
+    "medium",
+    10,
+    functional.attention,
+    _queries_keys_values,
+    [
+        Mistake(
+            "no root of d",
+            _attention(scale=lambda query: 1),
+            "The scores are not divided by √d.",
+            "Divide them by `query.shape[-1] ** 0.5` before the softmax.",
+        ),
+        Mistake(
+            "divided by d",
+            _attention(scale=lambda query: 1 / query.shape[-1]),
+            "The scores are divided by d; it should be √d.",
+            "`query.shape[-1] ** 0.5`: a sum of d products spreads as √d.",
+        ),
+        Mistake(
+            "divided by the root of T",
+            _attention(scale=lambda query: query.shape[-2] ** -0.5),
+            "The scores are divided by √T, the root of the number of places.",
+            "d is the length of a vector, the *last* axis: `query.shape[-1]`.",
+        ),
+        Mistake(
+            "multiplied by the root of d",
+            _attention(scale=lambda query: query.shape[-1] ** 0.5),
+            "The scores are multiplied by √d.",
+            "Divide: the spread of the scores has to shrink.",
+        ),
+        Mistake(
+            "mask forgotten",
+            _attention(hide=_unmasked),
+            "The padding is still looked at: the mask makes no difference.",
+            "Set the scores of padded keys to −∞ before the softmax: `masked_fill`.",
+        ),
+        Mistake(
+            "mask after the softmax",
+            _attention(hide=_unmasked, after=lambda shares, mask: shares * mask.unsqueeze(-2)),
+            "The shares of the padding are set to 0 *after* the softmax, so that the rest no longer adds up to 1.",
+            "Mask the scores, not the shares: −∞ before the softmax.",
+        ),
+        Mistake(
+            "mask added",
+            _attention(hide=lambda scores, mask: scores + mask.unsqueeze(-2)),
+            "The mask's ones are added to the scores, which makes the padding only a little less likely.",
+            "What must be added is 0 for a token and −∞ for padding; `masked_fill` does that.",
+        ),
+        Mistake(
+            "masked scores are 0",
+            _attention(hide=lambda scores, mask: scores * mask.unsqueeze(-2)),
+            "The scores of the padding are 0, and a score of 0 still gets a share.",
+            "exp(0) is 1. Only −∞ gives a share of exactly 0.",
+        ),
+        Mistake(
+            "mask upside down",
+            _attention(hide=lambda scores, mask: scores.masked_fill(mask.unsqueeze(-2) == 1, float("-inf"))),
+            "The tokens are hidden and the padding is seen; a text without padding sees nothing, and gives NaN.",
+            "The mask is 1 for a token; hide where it is 0.",
+        ),
+        Mistake(
+            "mask upside down, finite",
+            _attention(hide=lambda scores, mask: scores.masked_fill(mask.unsqueeze(-2) == 1, -1e9)),
+            "The tokens are hidden by a large negative score, and the padding is seen.",
+            "The mask is 1 for a token; hide where it is 0.",
+        ),
+        Mistake(
+            "queries masked, finite",
+            _attention(hide=lambda scores, mask: scores.masked_fill(mask.unsqueeze(-1) == 0, -1e9)),
+            "The mask hides queries: padded queries look everywhere alike, and padded keys are still seen.",
+            "The keys are the last axis: `mask.unsqueeze(-2)` is (B, 1, T).",
+        ),
+        Mistake(
+            "queries masked",
+            _attention(hide=lambda scores, mask: scores.masked_fill(mask.unsqueeze(-1) == 0, float("-inf"))),
+            "The mask hides queries, whole rows of −∞, whose softmax is NaN.",
+            "The keys are the last axis: `mask.unsqueeze(-2)` is (B, 1, T).",
+        ),
+        Mistake(
+            "softmax over the queries",
+            _attention(axis=-2),
+            "The softmax runs over the queries, so that the shares of one query do not add up to 1.",
+            "Each query spreads its attention over the keys: `softmax(-1)`.",
+        ),
+    ],
+    [
         "Four steps: scores (B, T, T), divided by √d; hide the padded keys; softmax over the keys; mix the values.",
         "`key.transpose(-2, -1)` turns (B, T, d) into (B, d, T). The keys are the last axis of the scores, so the mask "
         "needs a new axis in the middle: `mask.unsqueeze(-2)`.",
-        "`scores.masked_fill(mask.unsqueeze(-2) == 0, float(\"-inf\"))`, then `.softmax(-1) @ value`.",
-    ], """
+        '`scores.masked_fill(mask.unsqueeze(-2) == 0, float("-inf"))`, then `.softmax(-1) @ value`.',
+    ],
+    """
     def my_attention(query, key, value, mask):
         scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
         scores = scores.masked_fill(mask.unsqueeze(-2) == 0, float("-inf"))
         return scores.softmax(-1) @ value
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- heads
 
 
 def _to_split():
-    return [(torch.arange(24.0).view(2, 2, 6), 3), (torch.arange(12.0).view(2, 3, 2), 2),
-            (torch.arange(16.0).view(1, 2, 8), 2)]
+    return [
+        (torch.arange(24.0).view(2, 2, 6), 3),
+        (torch.arange(12.0).view(2, 3, 2), 2),
+        (torch.arange(16.0).view(1, 2, 8), 2),
+    ]
 
 
 def _split_heads(x, heads):
@@ -109,29 +157,53 @@ def _split_heads(x, heads):
 
 
 split_heads = Exercise(
-    "sentence_encoder.split_heads", "Split the heads", "medium", 10, _split_heads, _to_split, [
-        Mistake("straight view", lambda x, heads: x.reshape(x.shape[0], heads, x.shape[1], -1),
-                "A head now holds numbers of several tokens: the shape is right and the contents are mixed up.",
-                "First cut the last axis into (h, d/h), then swap two axes."),
-        Mistake("axes not swapped", lambda x, heads: x.unflatten(-1, (heads, -1)),
-                "The numbers are cut rightly, and the heads still stand behind the tokens: (B, T, h, d/h).",
-                "Swap axes 1 and 2: `.transpose(1, 2)`."),
-        Mistake("every h-th number", lambda x, heads: x.unflatten(-1, (-1, heads)).permute(0, 3, 1, 2),
-                "Each head has every h-th number of a token.",
-                "Numbers that stand together belong to one head: cut the last axis into (h, d/h), in this order."),
-        Mistake("h numbers a head", lambda x, heads: x.unflatten(-1, (-1, heads)).transpose(1, 2),
-                "There are d/h heads of h numbers each.",
-                "`heads` is the number of heads; each has d/h numbers."),
-        Mistake("swapped last", lambda x, heads: x.unflatten(-1, (heads, -1)).permute(0, 2, 3, 1),
-                "Tokens and numbers are swapped inside each head: (B, h, d/h, T).",
-                "The last axis stays the last; only the heads move in front of the tokens."),
-    ], [
+    "sentence_encoder.split_heads",
+    "Split the heads",
+    "medium",
+    10,
+    _split_heads,
+    _to_split,
+    [
+        Mistake(
+            "straight view",
+            lambda x, heads: x.reshape(x.shape[0], heads, x.shape[1], -1),
+            "A head now holds numbers of several tokens: the shape is right and the contents are mixed up.",
+            "First cut the last axis into (h, d/h), then swap two axes.",
+        ),
+        Mistake(
+            "axes not swapped",
+            lambda x, heads: x.unflatten(-1, (heads, -1)),
+            "The numbers are cut rightly, and the heads still stand behind the tokens: (B, T, h, d/h).",
+            "Swap axes 1 and 2: `.transpose(1, 2)`.",
+        ),
+        Mistake(
+            "every h-th number",
+            lambda x, heads: x.unflatten(-1, (-1, heads)).permute(0, 3, 1, 2),
+            "Each head has every h-th number of a token.",
+            "Numbers that stand together belong to one head: cut the last axis into (h, d/h), in this order.",
+        ),
+        Mistake(
+            "h numbers a head",
+            lambda x, heads: x.unflatten(-1, (-1, heads)).transpose(1, 2),
+            "There are d/h heads of h numbers each.",
+            "`heads` is the number of heads; each has d/h numbers.",
+        ),
+        Mistake(
+            "swapped last",
+            lambda x, heads: x.unflatten(-1, (heads, -1)).permute(0, 2, 3, 1),
+            "Tokens and numbers are swapped inside each head: (B, h, d/h, T).",
+            "The last axis stays the last; only the heads move in front of the tokens.",
+        ),
+    ],
+    [
         "Two steps. The first cuts the last axis into (h, d/h), which gives (B, T, h, d/h).",
         "The second swaps axes 1 and 2. Test it with `torch.arange`: head 0 of token 0 is 0, 1, …",
-    ], """
+    ],
+    """
     def my_split_heads(x, heads):
         return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- LayerNorm
 
@@ -158,54 +230,93 @@ def _variance(x):
 
 
 layer_norm = Exercise(
-    "sentence_encoder.layer_norm", "LayerNorm", "medium", 8, _layer_norm, _to_normalise, [
-        Mistake("divided by d − 1", lambda x, weight, bias, eps: _standard(x, eps, unbiased=True) * weight + bias,
-                "The variance divides by d − 1.",
-                "`var` does that by itself; LayerNorm divides by d: `unbiased=False`."),
-        Mistake("over the tokens", lambda x, weight, bias, eps: _standard(x, eps, axes=1) * weight + bias,
-                "Mean and variance are taken over the tokens.",
-                "Each token is normalised for itself, over its d numbers: axis −1."),
-        Mistake("over the batch", lambda x, weight, bias, eps: _standard(x, eps, axes=(0, 1)) * weight + bias,
-                "Mean and variance are taken over the whole batch, as batch normalisation does.",
-                "Each token is normalised for itself, over its d numbers: axis −1."),
-        Mistake("no root", lambda x, weight, bias, eps: _centred(x) / (_variance(x) + eps) * weight + bias,
-                "The difference is divided by the variance; it should be its root.",
-                "The standard deviation is `(var + eps).sqrt()`."),
-        Mistake("eps outside of the root",
-                lambda x, weight, bias, eps: _centred(x) / (_variance(x).sqrt() + eps) * weight + bias,
-                "`eps` is added after the root, which changes tokens of small variance.",
-                "`(var + eps).sqrt()`."),
-        Mistake("mean left in", lambda x, weight, bias, eps: x / (_variance(x) + eps).sqrt() * weight + bias,
-                "The mean is not subtracted.",
-                "Subtract `x.mean(-1, keepdim=True)` first."),
-        Mistake("no weight, no bias", lambda x, weight, bias, eps: _standard(x, eps) + 0 * (weight + bias),
-                "The learnt scale and shift are missing.",
-                "Multiply by `weight`, then add `bias`, both (d,)."),
-        Mistake("bias scaled too", lambda x, weight, bias, eps: (_standard(x, eps) + bias) * weight,
-                "The bias is multiplied by the weight too.",
-                "First times `weight`, then plus `bias`."),
-    ], [
+    "sentence_encoder.layer_norm",
+    "LayerNorm",
+    "medium",
+    8,
+    _layer_norm,
+    _to_normalise,
+    [
+        Mistake(
+            "divided by d − 1",
+            lambda x, weight, bias, eps: _standard(x, eps, unbiased=True) * weight + bias,
+            "The variance divides by d − 1.",
+            "`var` does that by itself; LayerNorm divides by d: `unbiased=False`.",
+        ),
+        Mistake(
+            "over the tokens",
+            lambda x, weight, bias, eps: _standard(x, eps, axes=1) * weight + bias,
+            "Mean and variance are taken over the tokens.",
+            "Each token is normalised for itself, over its d numbers: axis −1.",
+        ),
+        Mistake(
+            "over the batch",
+            lambda x, weight, bias, eps: _standard(x, eps, axes=(0, 1)) * weight + bias,
+            "Mean and variance are taken over the whole batch, as batch normalisation does.",
+            "Each token is normalised for itself, over its d numbers: axis −1.",
+        ),
+        Mistake(
+            "no root",
+            lambda x, weight, bias, eps: _centred(x) / (_variance(x) + eps) * weight + bias,
+            "The difference is divided by the variance; it should be its root.",
+            "The standard deviation is `(var + eps).sqrt()`.",
+        ),
+        Mistake(
+            "eps outside of the root",
+            lambda x, weight, bias, eps: _centred(x) / (_variance(x).sqrt() + eps) * weight + bias,
+            "`eps` is added after the root, which changes tokens of small variance.",
+            "`(var + eps).sqrt()`.",
+        ),
+        Mistake(
+            "mean left in",
+            lambda x, weight, bias, eps: x / (_variance(x) + eps).sqrt() * weight + bias,
+            "The mean is not subtracted.",
+            "Subtract `x.mean(-1, keepdim=True)` first.",
+        ),
+        Mistake(
+            "no weight, no bias",
+            lambda x, weight, bias, eps: _standard(x, eps) + 0 * (weight + bias),
+            "The learnt scale and shift are missing.",
+            "Multiply by `weight`, then add `bias`, both (d,).",
+        ),
+        Mistake(
+            "bias scaled too",
+            lambda x, weight, bias, eps: (_standard(x, eps) + bias) * weight,
+            "The bias is multiplied by the weight too.",
+            "First times `weight`, then plus `bias`.",
+        ),
+    ],
+    [
         "For each token: subtract the mean of its d numbers, divide by their standard deviation.",
         "`x.var(-1, keepdim=True, unbiased=False)` is the variance; `eps` is added to it under the root.",
-    ], """
+    ],
+    """
     def my_layer_norm(x, weight, bias, eps):
         centred = x - x.mean(-1, keepdim=True)
         variance = centred.pow(2).mean(-1, keepdim=True)
         return centred / (variance + eps).sqrt() * weight + bias
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- pooling
 
 
 def _hidden():
-    return torch.tensor([[[1.0, -2.0], [3.0, 0.5], [5.0, 2.0]], [[-1.0, -3.0], [-2.0, -0.5], [9.0, 9.0]],
-                         [[7.0, -7.0], [4.0, 2.0], [1.0, 3.0]]])
+    return torch.tensor(
+        [
+            [[1.0, -2.0], [3.0, 0.5], [5.0, 2.0]],
+            [[-1.0, -3.0], [-2.0, -0.5], [9.0, 9.0]],
+            [[7.0, -7.0], [4.0, 2.0], [1.0, 3.0]],
+        ]
+    )
 
 
 def _to_pool():
     """Padding on the right and on the left; then a row without any token."""
-    return [(_hidden(), torch.tensor([[1, 1, 1], [1, 1, 0], [0, 1, 1]])),
-            (_hidden()[:2], torch.tensor([[1, 0, 0], [0, 0, 0]]))]
+    return [
+        (_hidden(), torch.tensor([[1, 1, 1], [1, 1, 0], [0, 1, 1]])),
+        (_hidden()[:2], torch.tensor([[1, 0, 0], [0, 0, 0]])),
+    ]
 
 
 def _tokens(hidden, mask):
@@ -227,59 +338,112 @@ def _first_places(hidden, mask):
 
 
 mean_pool = Exercise(
-    "sentence_encoder.mean_pool", "Mean pooling with the mask", "easy", 5, functional.mean_pool, _to_pool, [
-        Mistake("padding in the mean", lambda hidden, mask: hidden.mean(1),
-                "The padding is in the mean: the mask makes no difference.",
-                "Multiply by the mask before you sum: `mask.unsqueeze(-1)` is (B, T, 1)."),
-        Mistake("divided by T", lambda hidden, mask: _tokens(hidden, mask).mean(1),
-                "The sum is right, and it is divided by T, the padding included.",
-                "Divide by the number of tokens of each row, `mask.sum(1)`."),
-        Mistake("sum for mean", lambda hidden, mask: _tokens(hidden, mask).sum(1),
-                "This is the sum; longer texts get longer vectors.",
-                "Divide by the number of tokens of each row."),
-        Mistake("divided by all tokens", lambda hidden, mask: _tokens(hidden, mask).sum(1) / mask.sum(),
-                "Each row is divided by the number of tokens of the whole batch.",
-                "`mask.sum(1, keepdim=True)` counts row by row, (B, 1)."),
-        Mistake("mask upside down", lambda hidden, mask: functional.mean_pool(hidden, 1 - mask),
-                "This is the mean of the padding.",
-                "The mask is 1 for a token and 0 for padding."),
-        Mistake("first places", _first_places,
-                "The first n places are taken, and padding may stand on the left.",
-                "Do not cut the row by its length; weigh each place by its mask."),
-        Mistake("division by zero", lambda hidden, mask: _tokens(hidden, mask).sum(1) / _count(mask),
-                "A row without a token is divided by zero and gives NaN.",
-                "The library gives zeros: `.clamp(min=1e-9)` on the number of tokens."),
-    ], [
+    "sentence_encoder.mean_pool",
+    "Mean pooling with the mask",
+    "easy",
+    5,
+    functional.mean_pool,
+    _to_pool,
+    [
+        Mistake(
+            "padding in the mean",
+            lambda hidden, mask: hidden.mean(1),
+            "The padding is in the mean: the mask makes no difference.",
+            "Multiply by the mask before you sum: `mask.unsqueeze(-1)` is (B, T, 1).",
+        ),
+        Mistake(
+            "divided by T",
+            lambda hidden, mask: _tokens(hidden, mask).mean(1),
+            "The sum is right, and it is divided by T, the padding included.",
+            "Divide by the number of tokens of each row, `mask.sum(1)`.",
+        ),
+        Mistake(
+            "sum for mean",
+            lambda hidden, mask: _tokens(hidden, mask).sum(1),
+            "This is the sum; longer texts get longer vectors.",
+            "Divide by the number of tokens of each row.",
+        ),
+        Mistake(
+            "divided by all tokens",
+            lambda hidden, mask: _tokens(hidden, mask).sum(1) / mask.sum(),
+            "Each row is divided by the number of tokens of the whole batch.",
+            "`mask.sum(1, keepdim=True)` counts row by row, (B, 1).",
+        ),
+        Mistake(
+            "mask upside down",
+            lambda hidden, mask: functional.mean_pool(hidden, 1 - mask),
+            "This is the mean of the padding.",
+            "The mask is 1 for a token and 0 for padding.",
+        ),
+        Mistake(
+            "first places",
+            _first_places,
+            "The first n places are taken, and padding may stand on the left.",
+            "Do not cut the row by its length; weigh each place by its mask.",
+        ),
+        Mistake(
+            "division by zero",
+            lambda hidden, mask: _tokens(hidden, mask).sum(1) / _count(mask),
+            "A row without a token is divided by zero and gives NaN.",
+            "The library gives zeros: `.clamp(min=1e-9)` on the number of tokens.",
+        ),
+    ],
+    [
         "Multiply before you sum: `mask.unsqueeze(-1)` is (B, T, 1) and spreads over d.",
         "The divisor is the number of ones in each row, `mask.sum(1, keepdim=True)`. What if that is 0?",
-    ], """
+    ],
+    """
     def my_mean_pool(hidden, mask):
         weights = mask.unsqueeze(-1).float()
         return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
-    """)
+    """,
+)
 
 max_pool = Exercise(
-    "sentence_encoder.max_pool", "Max pooling with the mask", "easy", 5, functional.max_pool,
-    lambda: _to_pool()[:1], [
-        Mistake("padding included", lambda hidden, mask: hidden.amax(1),
-                "The padding may win: the mask makes no difference.",
-                "Hide the padding first, with a value that can never be the largest."),
-        Mistake("padding as 0", lambda hidden, mask: _tokens(hidden, mask).amax(1),
-                "The padding is set to 0, and 0 is larger than a negative number.",
-                "Fill the padding with −∞: `masked_fill(mask.unsqueeze(-1) == 0, float(\"-inf\"))`."),
-        Mistake("largest absolute value", _farthest_from_zero,
-                "The number farthest from 0 is taken, with its sign.",
-                "The largest is asked for, not the largest absolute value."),
-        Mistake("positions", lambda hidden, mask: hidden.masked_fill(mask.unsqueeze(-1) == 0, -1e9).argmax(1),
-                "These are the places of the largest numbers, not the numbers.",
-                "`.max(1)` returns values and indices; take the values, or use `.amax(1)`."),
-        Mistake("over the dimensions", lambda hidden, mask: hidden.amax(2).masked_fill(mask == 0, float("-inf")),
-                "The maximum runs over the d numbers of each token.",
-                "It runs over the tokens, axis 1, for each dimension: (B, T, d) → (B, d)."),
-    ], [
+    "sentence_encoder.max_pool",
+    "Max pooling with the mask",
+    "easy",
+    5,
+    functional.max_pool,
+    lambda: _to_pool()[:1],
+    [
+        Mistake(
+            "padding included",
+            lambda hidden, mask: hidden.amax(1),
+            "The padding may win: the mask makes no difference.",
+            "Hide the padding first, with a value that can never be the largest.",
+        ),
+        Mistake(
+            "padding as 0",
+            lambda hidden, mask: _tokens(hidden, mask).amax(1),
+            "The padding is set to 0, and 0 is larger than a negative number.",
+            'Fill the padding with −∞: `masked_fill(mask.unsqueeze(-1) == 0, float("-inf"))`.',
+        ),
+        Mistake(
+            "largest absolute value",
+            _farthest_from_zero,
+            "The number farthest from 0 is taken, with its sign.",
+            "The largest is asked for, not the largest absolute value.",
+        ),
+        Mistake(
+            "positions",
+            lambda hidden, mask: hidden.masked_fill(mask.unsqueeze(-1) == 0, -1e9).argmax(1),
+            "These are the places of the largest numbers, not the numbers.",
+            "`.max(1)` returns values and indices; take the values, or use `.amax(1)`.",
+        ),
+        Mistake(
+            "over the dimensions",
+            lambda hidden, mask: hidden.amax(2).masked_fill(mask == 0, float("-inf")),
+            "The maximum runs over the d numbers of each token.",
+            "It runs over the tokens, axis 1, for each dimension: (B, T, d) → (B, d).",
+        ),
+    ],
+    [
         "Which number can padding hold so that it never wins?",
-        "`hidden.masked_fill(mask.unsqueeze(-1) == 0, float(\"-inf\"))`, then the maximum over axis 1.",
-    ], """
+        '`hidden.masked_fill(mask.unsqueeze(-1) == 0, float("-inf"))`, then the maximum over axis 1.',
+    ],
+    """
     def my_max_pool(hidden, mask):
         return hidden.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).amax(1)
-    """)
+    """,
+)

@@ -53,12 +53,15 @@ class Outcome:
         rows = "".join(
             f'<tr><td style="text-align:left;vertical-align:top;padding:0 1em 0 0">{inline(what)}</td>'
             f'<td style="text-align:left"><pre style="margin:0">{html.escape(text)}</pre></td></tr>'
-            for what, text in self.details.items())
+            for what, text in self.details.items()
+        )
         return box(
             f"<b>{SIGNS[self.status]} {html.escape(self.title)}: {self.status}.</b> {inline(self.message)}"
             + (f"<br><b>Hint:</b> {inline(self.hint)}" if self.hint else "")
             + (f'<table style="margin:0.3em 0">{rows}</table>' if rows else "")
-            + "".join(f"<br><i>Note:</i> {inline(note)}" for note in self.notes), EDGES[self.status])
+            + "".join(f"<br><i>Note:</i> {inline(note)}" for note in self.notes),
+            EDGES[self.status],
+        )
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,10 @@ class Shown:
 
 def box(inner, edge="#8c8c8c"):
     """HTML in a box; the classes keep a notebook from reading formulas between dollar signs."""
-    return ('<div class="tex2jax_ignore mathjax_ignore" style="border-left:4px solid '
-            f'{edge};padding:0.2em 0.8em;max-width:60em;overflow-x:auto">{inner}</div>')
+    return (
+        '<div class="tex2jax_ignore mathjax_ignore" style="border-left:4px solid '
+        f'{edge};padding:0.2em 0.8em;max-width:60em;overflow-x:auto">{inner}</div>'
+    )
 
 
 def inline(text):
@@ -142,8 +147,16 @@ def _show(value, digits):
 def _show_array(array, digits, kind):
     if array.ndim == 0:
         return f"{_show(array.item(), digits)} ({kind})"
-    numbers = np.array2string(array, precision=digits, suppress_small=True, threshold=60, edgeitems=2,
-                              max_line_width=88, floatmode="maxprec", separator=", ")
+    numbers = np.array2string(
+        array,
+        precision=digits,
+        suppress_small=True,
+        threshold=60,
+        edgeitems=2,
+        max_line_width=88,
+        floatmode="maxprec",
+        separator=", ",
+    )
     lines = [line for line in numbers.splitlines() if line.strip()]
     return "\n".join([f"{kind}, shape {array.shape}", *lines])
 

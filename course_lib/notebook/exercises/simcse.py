@@ -85,53 +85,98 @@ def _first_detached(a, b, temperature):
 
 
 info_nce = Exercise(
-    "simcse.info_nce", "SimCSE's loss", "medium", 10, functional.info_nce, _views, [
-        Mistake("temperature multiplied", _multiplied,
-                "The cosines are multiplied by the temperature.",
-                "A small temperature must stretch the cosines: 1 / 0.05 is 20. Divide."),
-        Mistake("temperature forgotten", _temperature_forgotten,
-                "The temperature makes no difference to your loss.",
-                "Divide the cosines by `temperature` before the softmax."),
-        Mistake("dot products", _dot_products,
-                "Longer vectors change your loss: these are dot products and not cosines.",
-                "Scale every row to length 1 first, `F.normalize(a, dim=-1)`, and the rows of `b` too."),
-        Mistake("normalised over the batch", _columns_normalised,
-                "The columns have length 1, not the rows: each dimension was normalised over the sentences.",
-                "A row is a sentence: `F.normalize(a, dim=-1)`."),
-        Mistake("sum for mean", _summed,
-                "The loss is the sum over the rows, so that it grows with the batch.",
-                "Take the mean over the rows, which is what `F.cross_entropy` does by itself."),
-        Mistake("diagonal left out", _without_itself,
-                "The row's own partner is missing in the denominator.",
-                "The softmax runs over all candidates, the right one too; only so can its share become 1."),
-        Mistake("rows and columns swapped", _columns,
-                "The rows of `b` ask and the rows of `a` answer.",
-                "Row i of the matrix belongs to `a[i]` and holds its cosines with every row of `b`: `a @ b.T`."),
-        Mistake("both directions", _both_directions,
-                "The loss is the mean of two directions, a → b and b → a.",
-                "That is a good loss (CT with in-batch negatives uses it), but SimCSE asks only from `a` to `b`."),
-        Mistake("softmax twice", _softmax_twice,
-                "There is a softmax of a softmax.",
-                "`F.cross_entropy` takes the scores before the softmax and applies it itself."),
-        Mistake("no logarithm", _no_logarithm,
-                "The loss is minus the share of the right candidate, without a logarithm.",
-                "Cross-entropy is −log of that share; it becomes large where the share is near 0."),
-        Mistake("second view detached", _second_detached,
-                "The value is right, but no gradient reaches `b`: only the first view learns.",
-                "Leave `b` in the graph: no `detach`, no `no_grad`, no `.data`. Both views are the same encoder's."),
-        Mistake("first view detached", _first_detached,
-                "The value is right, but no gradient reaches `a`: only the second view learns.",
-                "Leave `a` in the graph: no `detach`, no `no_grad`, no `.data`. Both views are the same encoder's."),
-    ], [
+    "simcse.info_nce",
+    "SimCSE's loss",
+    "medium",
+    10,
+    functional.info_nce,
+    _views,
+    [
+        Mistake(
+            "temperature multiplied",
+            _multiplied,
+            "The cosines are multiplied by the temperature.",
+            "A small temperature must stretch the cosines: 1 / 0.05 is 20. Divide.",
+        ),
+        Mistake(
+            "temperature forgotten",
+            _temperature_forgotten,
+            "The temperature makes no difference to your loss.",
+            "Divide the cosines by `temperature` before the softmax.",
+        ),
+        Mistake(
+            "dot products",
+            _dot_products,
+            "Longer vectors change your loss: these are dot products and not cosines.",
+            "Scale every row to length 1 first, `F.normalize(a, dim=-1)`, and the rows of `b` too.",
+        ),
+        Mistake(
+            "normalised over the batch",
+            _columns_normalised,
+            "The columns have length 1, not the rows: each dimension was normalised over the sentences.",
+            "A row is a sentence: `F.normalize(a, dim=-1)`.",
+        ),
+        Mistake(
+            "sum for mean",
+            _summed,
+            "The loss is the sum over the rows, so that it grows with the batch.",
+            "Take the mean over the rows, which is what `F.cross_entropy` does by itself.",
+        ),
+        Mistake(
+            "diagonal left out",
+            _without_itself,
+            "The row's own partner is missing in the denominator.",
+            "The softmax runs over all candidates, the right one too; only so can its share become 1.",
+        ),
+        Mistake(
+            "rows and columns swapped",
+            _columns,
+            "The rows of `b` ask and the rows of `a` answer.",
+            "Row i of the matrix belongs to `a[i]` and holds its cosines with every row of `b`: `a @ b.T`.",
+        ),
+        Mistake(
+            "both directions",
+            _both_directions,
+            "The loss is the mean of two directions, a → b and b → a.",
+            "That is a good loss (CT with in-batch negatives uses it), but SimCSE asks only from `a` to `b`.",
+        ),
+        Mistake(
+            "softmax twice",
+            _softmax_twice,
+            "There is a softmax of a softmax.",
+            "`F.cross_entropy` takes the scores before the softmax and applies it itself.",
+        ),
+        Mistake(
+            "no logarithm",
+            _no_logarithm,
+            "The loss is minus the share of the right candidate, without a logarithm.",
+            "Cross-entropy is −log of that share; it becomes large where the share is near 0.",
+        ),
+        Mistake(
+            "second view detached",
+            _second_detached,
+            "The value is right, but no gradient reaches `b`: only the first view learns.",
+            "Leave `b` in the graph: no `detach`, no `no_grad`, no `.data`. Both views are the same encoder's.",
+        ),
+        Mistake(
+            "first view detached",
+            _first_detached,
+            "The value is right, but no gradient reaches `a`: only the second view learns.",
+            "Leave `a` in the graph: no `detach`, no `no_grad`, no `.data`. Both views are the same encoder's.",
+        ),
+    ],
+    [
         "Rows of length 1 make `a @ b.T` the matrix of all cosines, (B, B). In row i, which column is right?",
         "Divide the matrix by the temperature. It then holds the scores of a classification with B classes.",
         "`F.cross_entropy(scores, labels)` takes the scores before the softmax, and for each row the number of its "
         "right column: `torch.arange(len(a))`.",
-    ], """
+    ],
+    """
     def my_info_nce(a, b, temperature):
         similarity = F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T / temperature
         return F.cross_entropy(similarity, torch.arange(len(a)))
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- two views in one pass
 
@@ -156,9 +201,13 @@ def _batches():
 
 def _measure_views(call, encoder, batch):
     first, second, labels = call(encoder, batch)
-    return {"rows in each call of the encoder": encoder.rows, "first view (which sentences)": first[:, 0],
-            "second view (which sentences)": second[:, 0], "labels": labels,
-            "rows with dropout of their own": len(torch.cat([first, second]).unique(dim=0))}
+    return {
+        "rows in each call of the encoder": encoder.rows,
+        "first view (which sentences)": first[:, 0],
+        "second view (which sentences)": second[:, 0],
+        "labels": labels,
+        "rows with dropout of their own": len(torch.cat([first, second]).unique(dim=0)),
+    }
 
 
 def _two_views(encoder, batch):
@@ -194,40 +243,66 @@ def _labels_zero(encoder, batch):
 
 
 two_views = Exercise(
-    "simcse.two_views", "Two views in one pass", "easy", 5, _two_views, _batches, [
-        Mistake("two passes", _called_twice,
-                "The encoder is called twice, with the batch each time.",
-                "That gives two views as well, in two passes. Put the batch below itself and call it once."),
-        Mistake("one view", _one_view_twice,
-                "Both views are the same vectors: the encoder saw every sentence only once.",
-                "Dropout is drawn anew for each row, so every sentence must stand in the batch twice."),
-        Mistake("copies side by side", _interleaved,
-                "The copies stand side by side, a a b b c c, and the cut in the middle is at the wrong place.",
-                "`torch.cat([rows, rows])` gives a b c a b c, which `.chunk(2)` cuts rightly."),
-        Mistake("labels of the double batch", _labels_of_both,
-                "The labels count through the double batch, B … 2B − 1.",
-                "A label is a row of `second`, which begins at 0 again: 0 … B − 1."),
-        Mistake("labels all 0", _labels_zero,
-                "Every row is led to the first sentence: all labels are 0.",
-                "Row i of `first` belongs to row i of `second`."),
-    ], [
+    "simcse.two_views",
+    "Two views in one pass",
+    "easy",
+    5,
+    _two_views,
+    _batches,
+    [
+        Mistake(
+            "two passes",
+            _called_twice,
+            "The encoder is called twice, with the batch each time.",
+            "That gives two views as well, in two passes. Put the batch below itself and call it once.",
+        ),
+        Mistake(
+            "one view",
+            _one_view_twice,
+            "Both views are the same vectors: the encoder saw every sentence only once.",
+            "Dropout is drawn anew for each row, so every sentence must stand in the batch twice.",
+        ),
+        Mistake(
+            "copies side by side",
+            _interleaved,
+            "The copies stand side by side, a a b b c c, and the cut in the middle is at the wrong place.",
+            "`torch.cat([rows, rows])` gives a b c a b c, which `.chunk(2)` cuts rightly.",
+        ),
+        Mistake(
+            "labels of the double batch",
+            _labels_of_both,
+            "The labels count through the double batch, B … 2B − 1.",
+            "A label is a row of `second`, which begins at 0 again: 0 … B − 1.",
+        ),
+        Mistake(
+            "labels all 0",
+            _labels_zero,
+            "Every row is led to the first sentence: all labels are 0.",
+            "Row i of `first` belongs to row i of `second`.",
+        ),
+    ],
+    [
         "What does a batch look like that holds every sentence twice? And which rows does the encoder give back?",
         "`torch.cat([rows, rows])` puts a (B, T) tensor below itself; do it for every entry of the batch.",
         "The encoder returns (2B, d), and `.chunk(2)` cuts that in the middle. The labels are `torch.arange(B)`.",
-    ], """
+    ],
+    """
     def my_two_views(encoder, batch):
         both = encoder({name: torch.cat([rows, rows]) for name, rows in batch.items()})
         first, second = both.chunk(2)
         return first, second, torch.arange(len(first), device=first.device)
-    """, measure=_measure_views)
+    """,
+    measure=_measure_views,
+)
 
 # --------------------------------------------------------------------------- alignment and uniformity
 
 
 def _pairs():
     """Two and three dimensions: in two, 1 − cosine is the mean over dimensions."""
-    return [(a, b) for a, b, _ in _views()[:1]] + [(_clouds()[1][0], torch.tensor([[0.9, -0.2, 0.4], [0.1, 1.0, 0.3],
-                                                                                  [-1.0, 0.4, 0.7]]))]
+    return [(a, b) for a, b, _ in _views()[:1]] + [
+        (_clouds()[1][0], torch.tensor([[0.9, -0.2, 0.4], [0.1, 1.0, 0.3], [-1.0, 0.4, 0.7]]))
+    ]
 
 
 def _squared_distances(a, b):
@@ -235,37 +310,66 @@ def _squared_distances(a, b):
 
 
 alignment = Exercise(
-    "simcse.alignment", "Alignment", "easy", 5, functional.alignment, _pairs, [
-        Mistake("not normalised", lambda a, b: (a - b).pow(2).sum(-1).mean(),
-                "The lengths of the vectors change your value: the rows are not normalised.",
-                "Scale the rows of both to length 1, `F.normalize(a, dim=-1)`, then subtract."),
-        Mistake("distance not squared", lambda a, b: _squared_distances(a, b).sum(-1).sqrt().mean(),
-                "This is the mean distance; alignment takes its square.",
-                "Leave out the root, or square each distance before the mean."),
-        Mistake("mean over dimensions", lambda a, b: _squared_distances(a, b).mean(),
-                "The squares are averaged over the dimensions too.",
-                "A squared distance is the *sum* over the d dimensions; the mean is over the pairs alone."),
-        Mistake("sum over pairs", lambda a, b: _squared_distances(a, b).sum(),
-                "The squared distances are summed over the pairs.",
-                "Sum over the dimensions, `.sum(-1)`, then take the mean over the pairs."),
-        Mistake("one minus cosine", lambda a, b: (1 - F.cosine_similarity(a, b)).mean(),
-                "This is 1 − cosine, which is half of what is asked.",
-                "For vectors of length 1 the squared distance is 2 − 2 · cosine."),
-        Mistake("square of the mean", lambda a, b: _squared_distances(a, b).sum(-1).sqrt().mean().pow(2),
-                "The mean of the distances is squared; the order is the other way round.",
-                "Square each distance first, then take the mean."),
-    ], [
+    "simcse.alignment",
+    "Alignment",
+    "easy",
+    5,
+    functional.alignment,
+    _pairs,
+    [
+        Mistake(
+            "not normalised",
+            lambda a, b: (a - b).pow(2).sum(-1).mean(),
+            "The lengths of the vectors change your value: the rows are not normalised.",
+            "Scale the rows of both to length 1, `F.normalize(a, dim=-1)`, then subtract.",
+        ),
+        Mistake(
+            "distance not squared",
+            lambda a, b: _squared_distances(a, b).sum(-1).sqrt().mean(),
+            "This is the mean distance; alignment takes its square.",
+            "Leave out the root, or square each distance before the mean.",
+        ),
+        Mistake(
+            "mean over dimensions",
+            lambda a, b: _squared_distances(a, b).mean(),
+            "The squares are averaged over the dimensions too.",
+            "A squared distance is the *sum* over the d dimensions; the mean is over the pairs alone.",
+        ),
+        Mistake(
+            "sum over pairs",
+            lambda a, b: _squared_distances(a, b).sum(),
+            "The squared distances are summed over the pairs.",
+            "Sum over the dimensions, `.sum(-1)`, then take the mean over the pairs.",
+        ),
+        Mistake(
+            "one minus cosine",
+            lambda a, b: (1 - F.cosine_similarity(a, b)).mean(),
+            "This is 1 − cosine, which is half of what is asked.",
+            "For vectors of length 1 the squared distance is 2 − 2 · cosine.",
+        ),
+        Mistake(
+            "square of the mean",
+            lambda a, b: _squared_distances(a, b).sum(-1).sqrt().mean().pow(2),
+            "The mean of the distances is squared; the order is the other way round.",
+            "Square each distance first, then take the mean.",
+        ),
+    ],
+    [
         "Three steps: rows of length 1, a distance for each pair, one number for all pairs.",
         "`(x - y).pow(2).sum(-1)` is the squared distance of each row of x and y. Then the mean.",
-    ], """
+    ],
+    """
     def my_alignment(a, b):
         return (F.normalize(a, dim=-1) - F.normalize(b, dim=-1)).pow(2).sum(-1).mean()
-    """)
+    """,
+)
 
 
 def _clouds():
-    return [(torch.tensor([[2.0, 0.5], [-0.3, 1.0], [0.4, -1.5], [-1.0, 0.1]]),),
-            (torch.tensor([[1.0, 0.2, 0.0], [0.5, 0.1, 0.3], [2.0, 0.3, -0.6]]),)]
+    return [
+        (torch.tensor([[2.0, 0.5], [-0.3, 1.0], [0.4, -1.5], [-1.0, 0.1]]),),
+        (torch.tensor([[1.0, 0.2, 0.0], [0.5, 0.1, 0.3], [2.0, 0.3, -0.6]]),),
+    ]
 
 
 def _potential(squared):
@@ -282,35 +386,68 @@ def _pair_squared(x):
 
 
 uniformity = Exercise(
-    "simcse.uniformity", "Uniformity", "medium", 8, functional.uniformity, _clouds, [
-        Mistake("a row with itself", lambda x: _potential(_all_squared(x)).mean().log(),
-                "The pairs of a row with itself are in the mean; their distance is always 0.",
-                "Take different rows only: `torch.pdist` gives every such pair once."),
-        Mistake("not normalised", lambda x: _potential(torch.pdist(x).pow(2)).mean().log(),
-                "The lengths of the vectors change your value: the rows are not normalised.",
-                "Scale the rows to length 1 first, `F.normalize(x, dim=-1)`."),
-        Mistake("distance not squared", lambda x: _potential(_pair_squared(x).sqrt()).mean().log(),
-                "The distance in the exponent is not squared.",
-                "`torch.pdist` gives distances; the formula has their squares."),
-        Mistake("mean of the logarithm", lambda x: _potential(_pair_squared(x)).log().mean(),
-                "This is the mean of the logarithms; the logarithm comes last.",
-                "First the mean of the exponentials over all pairs, then one logarithm."),
-        Mistake("no logarithm", lambda x: _potential(_pair_squared(x)).mean(),
-                "The logarithm is missing.",
-                "Take the logarithm of the mean."),
-        Mistake("factor 1", lambda x: _pair_squared(x).neg().exp().mean().log(),
-                "The exponent is −1 · squared distance, and it should be −2 ·.",
-                "Wang and Isola use t = 2, and so does the formula above."),
-        Mistake("sign", lambda x: _pair_squared(x).mul(2).exp().mean().log(),
-                "The sign in the exponent is wrong: far apart must count little, not much.",
-                "The exponent is −2 · squared distance."),
-        Mistake("sum over pairs", lambda x: _potential(_pair_squared(x)).sum().log(),
-                "The exponentials are summed over the pairs, so that more rows give another value.",
-                "Take their mean before the logarithm."),
-    ], [
+    "simcse.uniformity",
+    "Uniformity",
+    "medium",
+    8,
+    functional.uniformity,
+    _clouds,
+    [
+        Mistake(
+            "a row with itself",
+            lambda x: _potential(_all_squared(x)).mean().log(),
+            "The pairs of a row with itself are in the mean; their distance is always 0.",
+            "Take different rows only: `torch.pdist` gives every such pair once.",
+        ),
+        Mistake(
+            "not normalised",
+            lambda x: _potential(torch.pdist(x).pow(2)).mean().log(),
+            "The lengths of the vectors change your value: the rows are not normalised.",
+            "Scale the rows to length 1 first, `F.normalize(x, dim=-1)`.",
+        ),
+        Mistake(
+            "distance not squared",
+            lambda x: _potential(_pair_squared(x).sqrt()).mean().log(),
+            "The distance in the exponent is not squared.",
+            "`torch.pdist` gives distances; the formula has their squares.",
+        ),
+        Mistake(
+            "mean of the logarithm",
+            lambda x: _potential(_pair_squared(x)).log().mean(),
+            "This is the mean of the logarithms; the logarithm comes last.",
+            "First the mean of the exponentials over all pairs, then one logarithm.",
+        ),
+        Mistake(
+            "no logarithm",
+            lambda x: _potential(_pair_squared(x)).mean(),
+            "The logarithm is missing.",
+            "Take the logarithm of the mean.",
+        ),
+        Mistake(
+            "factor 1",
+            lambda x: _pair_squared(x).neg().exp().mean().log(),
+            "The exponent is −1 · squared distance, and it should be −2 ·.",
+            "Wang and Isola use t = 2, and so does the formula above.",
+        ),
+        Mistake(
+            "sign",
+            lambda x: _pair_squared(x).mul(2).exp().mean().log(),
+            "The sign in the exponent is wrong: far apart must count little, not much.",
+            "The exponent is −2 · squared distance.",
+        ),
+        Mistake(
+            "sum over pairs",
+            lambda x: _potential(_pair_squared(x)).sum().log(),
+            "The exponentials are summed over the pairs, so that more rows give another value.",
+            "Take their mean before the logarithm.",
+        ),
+    ],
+    [
         "Read the formula from the inside: rows of length 1, squared distances of all pairs, exp, mean, log.",
         "`torch.pdist(x)` returns the distance of every pair of different rows once, not squared.",
-    ], """
+    ],
+    """
     def my_uniformity(x):
         return torch.pdist(F.normalize(x, dim=-1)).pow(2).mul(-2).exp().mean().log()
-    """)
+    """,
+)

@@ -25,41 +25,77 @@ def _length(a):
 
 
 cosine = Exercise(
-    "start_here.cosine", "Cosine similarity", "easy", 4, _cosine, _pairs, [
-        Mistake("dot product", lambda a, b: a @ b,
-                "This is the dot product: longer vectors get larger numbers.",
-                "Divide it by both lengths, `np.linalg.norm(a)` and that of `b`."),
-        Mistake("length of b missing", lambda a, b: a @ b / _length(a),
-                "The length of `b` is still in the result; divide by it as well.",
-                "Divide by the *product* of the two lengths. Mind the brackets."),
-        Mistake("length of a missing", lambda a, b: a @ b / _length(b),
-                "The length of `a` is still in the result; divide by it as well.",
-                "Divide by the *product* of the two lengths. Mind the brackets."),
-        Mistake("brackets", lambda a, b: a @ b / _length(a) * _length(b),
-                "One length divides and the other multiplies.",
-                "`x / y * z` is `(x / y) * z`. Put brackets around the product of the lengths."),
-        Mistake("no root", lambda a, b: a @ b / ((a @ a) * (b @ b)),
-                "The dot product is divided by the *squared* lengths.",
-                "The length is the root of the sum of squares; `np.linalg.norm` takes the root."),
-        Mistake("sum of lengths", lambda a, b: a @ b / (_length(a) + _length(b)),
-                "The lengths are added, and they should be multiplied.",
-                "cos = a·b / (‖a‖ · ‖b‖)."),
-        Mistake("sums of absolute values", lambda a, b: a @ b / (np.abs(a).sum() * np.abs(b).sum()),
-                "The lengths are sums of absolute values.",
-                "Take the root of the sum of squares: `np.linalg.norm(a)`."),
-        Mistake("angle", lambda a, b: np.arccos(np.clip(_cosine(a, b), -1, 1)),
-                "This is the angle itself.",
-                "The cosine of the angle needs no arccos: it is the quotient."),
-        Mistake("cosine distance", lambda a, b: 1 - _cosine(a, b),
-                "This is 1 − cosine, the cosine *distance*: 0 for the same direction.",
-                "A similarity is large for what is alike; leave out the 1 −."),
-    ], [
+    "start_here.cosine",
+    "Cosine similarity",
+    "easy",
+    4,
+    _cosine,
+    _pairs,
+    [
+        Mistake(
+            "dot product",
+            lambda a, b: a @ b,
+            "This is the dot product: longer vectors get larger numbers.",
+            "Divide it by both lengths, `np.linalg.norm(a)` and that of `b`.",
+        ),
+        Mistake(
+            "length of b missing",
+            lambda a, b: a @ b / _length(a),
+            "The length of `b` is still in the result; divide by it as well.",
+            "Divide by the *product* of the two lengths. Mind the brackets.",
+        ),
+        Mistake(
+            "length of a missing",
+            lambda a, b: a @ b / _length(b),
+            "The length of `a` is still in the result; divide by it as well.",
+            "Divide by the *product* of the two lengths. Mind the brackets.",
+        ),
+        Mistake(
+            "brackets",
+            lambda a, b: a @ b / _length(a) * _length(b),
+            "One length divides and the other multiplies.",
+            "`x / y * z` is `(x / y) * z`. Put brackets around the product of the lengths.",
+        ),
+        Mistake(
+            "no root",
+            lambda a, b: a @ b / ((a @ a) * (b @ b)),
+            "The dot product is divided by the *squared* lengths.",
+            "The length is the root of the sum of squares; `np.linalg.norm` takes the root.",
+        ),
+        Mistake(
+            "sum of lengths",
+            lambda a, b: a @ b / (_length(a) + _length(b)),
+            "The lengths are added, and they should be multiplied.",
+            "cos = a·b / (‖a‖ · ‖b‖).",
+        ),
+        Mistake(
+            "sums of absolute values",
+            lambda a, b: a @ b / (np.abs(a).sum() * np.abs(b).sum()),
+            "The lengths are sums of absolute values.",
+            "Take the root of the sum of squares: `np.linalg.norm(a)`.",
+        ),
+        Mistake(
+            "angle",
+            lambda a, b: np.arccos(np.clip(_cosine(a, b), -1, 1)),
+            "This is the angle itself.",
+            "The cosine of the angle needs no arccos: it is the quotient.",
+        ),
+        Mistake(
+            "cosine distance",
+            lambda a, b: 1 - _cosine(a, b),
+            "This is 1 − cosine, the cosine *distance*: 0 for the same direction.",
+            "A similarity is large for what is alike; leave out the 1 −.",
+        ),
+    ],
+    [
         "`a @ b` is the dot product of two NumPy vectors. If a result is larger than 1, a length is missing.",
         "`np.linalg.norm(a)` is the length of a vector. Divide by both lengths.",
-    ], """
+    ],
+    """
     def my_cosine(a, b):
         return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- nearest
 
@@ -81,37 +117,67 @@ def _cosines(query, rows):
 
 
 nearest = Exercise(
-    "start_here.nearest", "The nearest neighbour", "easy", 5, _nearest, _searches, [
-        Mistake("dot product", lambda query, rows: int(np.argmax(rows @ query)),
-                "You compare dot products: a long row wins although another one points more in the query's direction.",
-                "Divide each row's dot product by the row's length, `np.linalg.norm(rows, axis=1)`."),
-        Mistake("farthest", lambda query, rows: int(np.argmin(_cosines(query, rows))),
-                "This is the row with the *smallest* cosine.",
-                "A large cosine means near: `np.argmax`."),
-        Mistake("distance", lambda query, rows: int(np.argmin(np.linalg.norm(rows - query, axis=1))),
-                "This is the row at the smallest distance, which depends on the lengths of the rows.",
-                "Compare directions: dot product divided by the row's length."),
-        Mistake("second", lambda query, rows: int(np.argsort(_cosines(query, rows))[-2]),
-                "This is the second nearest row.",
-                "Sorted positions count from 0 and −1 is the last; `np.argmax` needs no sorting."),
-        Mistake("sign ignored", lambda query, rows: int(np.argmax(np.abs(_cosines(query, rows)))),
-                "A row in the opposite direction counts as near.",
-                "Leave the sign: −1 is as far as it gets."),
-        Mistake("columns", lambda query, rows: int(np.argmax((rows / np.linalg.norm(rows, axis=0)) @ query)),
-                "The columns were scaled to length 1, and the rows are the texts.",
-                "`np.linalg.norm(rows, axis=1)` gives one length a row, (N,)."),
-        Mistake("cosine itself", lambda query, rows: float(np.max(_cosines(query, rows)) / np.linalg.norm(query)),
-                "This is the largest cosine itself; asked is the position of its row.",
-                "`np.argmax` gives the position, `np.max` the number."),
-    ], [
+    "start_here.nearest",
+    "The nearest neighbour",
+    "easy",
+    5,
+    _nearest,
+    _searches,
+    [
+        Mistake(
+            "dot product",
+            lambda query, rows: int(np.argmax(rows @ query)),
+            "You compare dot products: a long row wins although another one points more in the query's direction.",
+            "Divide each row's dot product by the row's length, `np.linalg.norm(rows, axis=1)`.",
+        ),
+        Mistake(
+            "farthest",
+            lambda query, rows: int(np.argmin(_cosines(query, rows))),
+            "This is the row with the *smallest* cosine.",
+            "A large cosine means near: `np.argmax`.",
+        ),
+        Mistake(
+            "distance",
+            lambda query, rows: int(np.argmin(np.linalg.norm(rows - query, axis=1))),
+            "This is the row at the smallest distance, which depends on the lengths of the rows.",
+            "Compare directions: dot product divided by the row's length.",
+        ),
+        Mistake(
+            "second",
+            lambda query, rows: int(np.argsort(_cosines(query, rows))[-2]),
+            "This is the second nearest row.",
+            "Sorted positions count from 0 and −1 is the last; `np.argmax` needs no sorting.",
+        ),
+        Mistake(
+            "sign ignored",
+            lambda query, rows: int(np.argmax(np.abs(_cosines(query, rows)))),
+            "A row in the opposite direction counts as near.",
+            "Leave the sign: −1 is as far as it gets.",
+        ),
+        Mistake(
+            "columns",
+            lambda query, rows: int(np.argmax((rows / np.linalg.norm(rows, axis=0)) @ query)),
+            "The columns were scaled to length 1, and the rows are the texts.",
+            "`np.linalg.norm(rows, axis=1)` gives one length a row, (N,).",
+        ),
+        Mistake(
+            "cosine itself",
+            lambda query, rows: float(np.max(_cosines(query, rows)) / np.linalg.norm(query)),
+            "This is the largest cosine itself; asked is the position of its row.",
+            "`np.argmax` gives the position, `np.max` the number.",
+        ),
+    ],
+    [
         "`rows @ query` gives all N dot products at once.",
         "Divide by the rows' lengths, `np.linalg.norm(rows, axis=1)`. The query's length is the same for all rows and "
         "cannot change who wins.",
         "`int(np.argmax(…))` is the position of the largest.",
-    ], """
+    ],
+    """
     def my_nearest(query, rows):
         return int(np.argmax(rows @ query / np.linalg.norm(rows, axis=1)))
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- reciprocal rank
 
@@ -136,36 +202,65 @@ def _by_places(rule, nothing=0):
 
 
 reciprocal_rank = Exercise(
-    "start_here.reciprocal_rank", "Reciprocal rank", "easy", 5, _reciprocal_rank, _rankings, [
-        Mistake("rank itself", _by_places(lambda places: places[0]),
-                "This is the rank itself.",
-                "Return 1 divided by it: place 1 is the best and must give the largest number."),
-        Mistake("last hit", _by_places(lambda places: 1 / places[-1]),
-                "The *last* right answer counts here, not the first.",
-                "Return inside the loop, at the first hit."),
-        Mistake("all hits", _by_places(lambda places: sum(1 / place for place in places)),
-                "All right answers are added up.",
-                "Only the first one counts; return as soon as you meet it."),
-        Mistake("counted from 2", _by_places(lambda places: 1 / (places[0] + 1)),
-                "The places are counted from 2.",
-                "`enumerate(ranking, 1)` counts from 1 by itself; add nothing."),
-        Mistake("first place only", _by_places(lambda places: float(places[0] == 1)),
-                "Only place 1 counts: everything below gives 0.",
-                "Place 2 gives 1/2, place 3 gives 1/3."),
-        Mistake("nothing found, nothing returned", _by_places(lambda places: 1 / places[0], nothing=None),
-                "Where no answer is found, nothing is returned.",
-                "After the loop, `return 0`."),
-        Mistake("share of the ranking",
-                lambda ranking, answers: sum(name in answers for name in ranking) / max(len(ranking), 1),
-                "This is the share of the ranking that is right.",
-                "The place of the first right answer decides, nothing else."),
-    ], [
+    "start_here.reciprocal_rank",
+    "Reciprocal rank",
+    "easy",
+    5,
+    _reciprocal_rank,
+    _rankings,
+    [
+        Mistake(
+            "rank itself",
+            _by_places(lambda places: places[0]),
+            "This is the rank itself.",
+            "Return 1 divided by it: place 1 is the best and must give the largest number.",
+        ),
+        Mistake(
+            "last hit",
+            _by_places(lambda places: 1 / places[-1]),
+            "The *last* right answer counts here, not the first.",
+            "Return inside the loop, at the first hit.",
+        ),
+        Mistake(
+            "all hits",
+            _by_places(lambda places: sum(1 / place for place in places)),
+            "All right answers are added up.",
+            "Only the first one counts; return as soon as you meet it.",
+        ),
+        Mistake(
+            "counted from 2",
+            _by_places(lambda places: 1 / (places[0] + 1)),
+            "The places are counted from 2.",
+            "`enumerate(ranking, 1)` counts from 1 by itself; add nothing.",
+        ),
+        Mistake(
+            "first place only",
+            _by_places(lambda places: float(places[0] == 1)),
+            "Only place 1 counts: everything below gives 0.",
+            "Place 2 gives 1/2, place 3 gives 1/3.",
+        ),
+        Mistake(
+            "nothing found, nothing returned",
+            _by_places(lambda places: 1 / places[0], nothing=None),
+            "Where no answer is found, nothing is returned.",
+            "After the loop, `return 0`.",
+        ),
+        Mistake(
+            "share of the ranking",
+            lambda ranking, answers: sum(name in answers for name in ranking) / max(len(ranking), 1),
+            "This is the share of the ranking that is right.",
+            "The place of the first right answer decides, nothing else.",
+        ),
+    ],
+    [
         "`enumerate(ranking, 1)` counts from one.",
         "Return at the *first* right name you meet; after the loop, nothing was found.",
-    ], """
+    ],
+    """
     def my_reciprocal_rank(ranking, answers):
         for place, name in enumerate(ranking, 1):
             if name in answers:
                 return 1 / place
         return 0
-    """)
+    """,
+)

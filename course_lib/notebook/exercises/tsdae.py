@@ -43,7 +43,8 @@ def _fates(call, ids, special, probability, generator):
         "calls in which something is in another place than before": _share(not _in_order(r, text) for r in results),
         "calls in which the first word is the only one": _share(result == [CLS, 10, SEP] for result in results),
         "calls with the same result as the call before": _share(a == b for a, b in zip(results, results[1:]))
-        if len(alone) < CALLS / 2 else 0.0,  # of three words one is left: that says nothing
+        if len(alone) < CALLS / 2
+        else 0.0,  # of three words one is left: that says nothing
     }
 
 
@@ -92,71 +93,129 @@ def _exact_number(ids, special, generator, probability):
 
 
 delete_tokens = Exercise(
-    "tsdae.delete_tokens", "The noise", "medium", 10, _delete_tokens, _texts, [
-        Mistake("kept instead of deleted", _noise(stays=lambda fate, probability: fate < probability),
-                "It is the other way round: `probability` of the words stay, and the others are deleted.",
-                "A uniform number is below 0.6 in 60 % of the cases, and these are the words that go. (The same slip "
-                "stands in the library's own examples: they delete 40 %.)"),
-        Mistake("half of them", _noise(stays=lambda fate, probability: fate >= 0.5),
-                "`probability` makes no difference: half of the words are deleted.",
-                "Compare each draw with `probability`."),
-        Mistake("special tokens deleted", _special_too,
-                "[CLS] and [SEP] are deleted like words.",
-                "Keep what `special` marks: `kept | special`."),
-        Mistake("nothing left", _noise(saved=None),
-                "Of short texts no word is left at all.",
-                "If all words would go, keep one of them. Do not count [CLS] and [SEP], which always stay."),
-        Mistake("first word saved", _noise(saved="first"),
-                "Where all words would go, it is always the first that stays.",
-                "Draw which: `torch.randint(len(words), (1,), generator=generator)`."),
-        Mistake("masked", _noise(result=lambda ids, kept, generator: torch.where(kept, ids, 0)),
-                "The deleted words leave a gap: the text is as long as before.",
-                "Deletion closes the gap, so that the encoder cannot count what is missing: `ids[kept]`."),
-        Mistake("shuffled", _noise(result=lambda ids, kept, generator: torch.cat([
-                    ids[:1], ids[1:-1][kept[1:-1]][torch.randperm(int(kept[1:-1].sum()), generator=generator)],
-                    ids[-1:]])),
-                "The words that are left are in another order.",
-                "Select with a mask, `ids[kept]`, which keeps the order."),
-        Mistake("one draw for the text",
-                _noise(draw=lambda ids, special, generator, **_:
-                       torch.rand(1, generator=generator).expand(len(ids)).clone()),
-                "A text is deleted whole or not at all: there is one draw for all of its words.",
-                "Draw a number for every word: `torch.rand(len(ids), generator=generator)`."),
-        Mistake("always the same number", _noise(draw=_exact_number),
-                "Every time the same number of words goes.",
-                "Let every word draw for itself; then the number varies from call to call."),
-        Mistake("the same every time",
-                _noise(draw=lambda ids, special, generator, **_:
-                       torch.rand(len(ids), generator=torch.Generator().manual_seed(0))),
-                "The noise is the same at every call.",
-                "Do not seed inside of the function; draw from the `generator` that is passed. TSDAE needs new noise "
-                "each time it sees a text."),
-    ], [
+    "tsdae.delete_tokens",
+    "The noise",
+    "medium",
+    10,
+    _delete_tokens,
+    _texts,
+    [
+        Mistake(
+            "kept instead of deleted",
+            _noise(stays=lambda fate, probability: fate < probability),
+            "It is the other way round: `probability` of the words stay, and the others are deleted.",
+            "A uniform number is below 0.6 in 60 % of the cases, and these are the words that go. (The same slip "
+            "stands in the library's own examples: they delete 40 %.)",
+        ),
+        Mistake(
+            "half of them",
+            _noise(stays=lambda fate, probability: fate >= 0.5),
+            "`probability` makes no difference: half of the words are deleted.",
+            "Compare each draw with `probability`.",
+        ),
+        Mistake(
+            "special tokens deleted",
+            _special_too,
+            "[CLS] and [SEP] are deleted like words.",
+            "Keep what `special` marks: `kept | special`.",
+        ),
+        Mistake(
+            "nothing left",
+            _noise(saved=None),
+            "Of short texts no word is left at all.",
+            "If all words would go, keep one of them. Do not count [CLS] and [SEP], which always stay.",
+        ),
+        Mistake(
+            "first word saved",
+            _noise(saved="first"),
+            "Where all words would go, it is always the first that stays.",
+            "Draw which: `torch.randint(len(words), (1,), generator=generator)`.",
+        ),
+        Mistake(
+            "masked",
+            _noise(result=lambda ids, kept, generator: torch.where(kept, ids, 0)),
+            "The deleted words leave a gap: the text is as long as before.",
+            "Deletion closes the gap, so that the encoder cannot count what is missing: `ids[kept]`.",
+        ),
+        Mistake(
+            "shuffled",
+            _noise(
+                result=lambda ids, kept, generator: torch.cat(
+                    [
+                        ids[:1],
+                        ids[1:-1][kept[1:-1]][torch.randperm(int(kept[1:-1].sum()), generator=generator)],
+                        ids[-1:],
+                    ]
+                )
+            ),
+            "The words that are left are in another order.",
+            "Select with a mask, `ids[kept]`, which keeps the order.",
+        ),
+        Mistake(
+            "one draw for the text",
+            _noise(
+                draw=lambda ids, special, generator, **_: torch.rand(1, generator=generator).expand(len(ids)).clone()
+            ),
+            "A text is deleted whole or not at all: there is one draw for all of its words.",
+            "Draw a number for every word: `torch.rand(len(ids), generator=generator)`.",
+        ),
+        Mistake(
+            "always the same number",
+            _noise(draw=_exact_number),
+            "Every time the same number of words goes.",
+            "Let every word draw for itself; then the number varies from call to call.",
+        ),
+        Mistake(
+            "the same every time",
+            _noise(
+                draw=lambda ids, special, generator, **_: torch.rand(
+                    len(ids), generator=torch.Generator().manual_seed(0)
+                )
+            ),
+            "The noise is the same at every call.",
+            "Do not seed inside of the function; draw from the `generator` that is passed. TSDAE needs new noise "
+            "each time it sees a text.",
+        ),
+    ],
+    [
         "One uniform number a token says who goes. Two things are spared: special tokens, and the last word.",
         "`kept = (torch.rand(len(ids), generator=generator) >= probability) | special`, then `ids[kept]`.",
         "`kept[~special].any()` says whether a word is left. If not, set `kept` to True at a random one of "
         "`(~special).nonzero()`.",
-    ], """
+    ],
+    """
     def my_delete_tokens(ids, special, probability, generator):
         kept = (torch.rand(len(ids), generator=generator) >= probability) | special
         if not kept[~special].any():
             words = (~special).nonzero().flatten()
             kept[words[torch.randint(len(words), (1,), generator=generator)]] = True
         return ids[kept]
-    """, measure=_fates, shapes=False, tolerance={
-        "share of the words that is deleted": 0.05, "spread of this share from call to call": 0.04,
-        "calls in which [CLS] or [SEP] is gone": 0.0, "calls in which no word is left": 0.0,
+    """,
+    measure=_fates,
+    shapes=False,
+    tolerance={
+        "share of the words that is deleted": 0.05,
+        "spread of this share from call to call": 0.04,
+        "calls in which [CLS] or [SEP] is gone": 0.0,
+        "calls in which no word is left": 0.0,
         "calls in which something is in another place than before": 0.0,
-        "calls in which the first word is the only one": 0.12, "calls with the same result as the call before": 0.1})
+        "calls in which the first word is the only one": 0.12,
+        "calls with the same result as the call before": 0.1,
+    },
+)
 
 # --------------------------------------------------------------------------- input and labels
 
 
 def _padded():
     """Two batches; in the second one the number of the padding token is also that of a word, and 0 is a word too."""
-    return [(torch.tensor([[1, 7, 8, 9, 2], [1, 6, 2, 0, 0]]), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])),
-            (torch.tensor([[1, 0, 6, 2, 5, 5], [1, 5, 7, 5, 2, 5]]),
-             torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0]]))]
+    return [
+        (torch.tensor([[1, 7, 8, 9, 2], [1, 6, 2, 0, 0]]), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])),
+        (
+            torch.tensor([[1, 0, 6, 2, 5, 5], [1, 5, 7, 5, 2, 5]]),
+            torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0]]),
+        ),
+    ]
 
 
 def _hidden(labels, mask):
@@ -164,44 +223,81 @@ def _hidden(labels, mask):
 
 
 next_token_targets = Exercise(
-    "tsdae.next_token_targets", "What the decoder reads and answers", "easy", 6, functional.next_token_targets, _padded,
+    "tsdae.next_token_targets",
+    "What the decoder reads and answers",
+    "easy",
+    6,
+    functional.next_token_targets,
+    _padded,
     [
-        Mistake("not shifted", lambda ids, mask: (ids[:, :-1], _hidden(ids[:, :-1], mask[:, :-1])),
-                "The answer at each position is the token that is read there: the decoder only has to copy.",
-                "The label at position t is the token at t + 1: `ids[:, 1:]`."),
-        Mistake("backwards", lambda ids, mask: (ids[:, 1:], _hidden(ids[:, :-1], mask[:, :-1])),
-                "The decoder reads a token and has to answer the one *before* it.",
-                "It reads all but the last token, `ids[:, :-1]`, and answers all but the first."),
-        Mistake("two steps ahead", lambda ids, mask: (ids[:, :-2], _hidden(ids[:, 2:], mask[:, 2:])),
-                "The answer is the token after the next one.",
-                "Shift by one: `ids[:, :-1]` and `ids[:, 1:]`."),
-        Mistake("padding answered", lambda ids, mask: (ids[:, :-1], ids[:, 1:]),
-                "Padding is to be answered too, so that short texts teach the decoder to say [PAD].",
-                "Where `mask[:, 1:]` is 0, the label is −100, which cross-entropy leaves out."),
-        Mistake("mask of what is read", lambda ids, mask: (ids[:, :-1], _hidden(ids[:, 1:], mask[:, :-1])),
-                "One label too many: after [SEP], the first padding is to be answered.",
-                "The mask must be shifted like the labels: `mask[:, 1:]`."),
-        Mistake("padding by its number", lambda ids, mask: (ids[:, :-1], _hidden(ids[:, 1:], ids[:, 1:])),
-                "Every token with the number 0 counts as padding.",
-                "The number of the padding differs from model to model; the mask says what is padding."),
-        Mistake("−100 read", lambda ids, mask: (_hidden(ids[:, :-1], mask[:, :-1]), _hidden(ids[:, 1:], mask[:, 1:])),
-                "−100 stands in what the decoder reads, and there is no embedding with that number.",
-                "Only the labels are −100 at padding; `ids[:, :-1]` stays as it is."),
-        Mistake("full length", lambda ids, mask: (ids, torch.cat([
-                    _hidden(ids[:, 1:], mask[:, 1:]), torch.full_like(ids[:, :1], -100)], 1)),
-                "The decoder reads the last token too, after which there is nothing to answer.",
-                "Right, but wasted work: leave the last column out of both."),
-        Mistake("labels alone cut", lambda ids, mask: (ids, _hidden(ids[:, 1:], mask[:, 1:])),
-                "What is read is one longer than what is answered.",
-                "Each position needs both: read `ids[:, :-1]`."),
-    ], [
+        Mistake(
+            "not shifted",
+            lambda ids, mask: (ids[:, :-1], _hidden(ids[:, :-1], mask[:, :-1])),
+            "The answer at each position is the token that is read there: the decoder only has to copy.",
+            "The label at position t is the token at t + 1: `ids[:, 1:]`.",
+        ),
+        Mistake(
+            "backwards",
+            lambda ids, mask: (ids[:, 1:], _hidden(ids[:, :-1], mask[:, :-1])),
+            "The decoder reads a token and has to answer the one *before* it.",
+            "It reads all but the last token, `ids[:, :-1]`, and answers all but the first.",
+        ),
+        Mistake(
+            "two steps ahead",
+            lambda ids, mask: (ids[:, :-2], _hidden(ids[:, 2:], mask[:, 2:])),
+            "The answer is the token after the next one.",
+            "Shift by one: `ids[:, :-1]` and `ids[:, 1:]`.",
+        ),
+        Mistake(
+            "padding answered",
+            lambda ids, mask: (ids[:, :-1], ids[:, 1:]),
+            "Padding is to be answered too, so that short texts teach the decoder to say [PAD].",
+            "Where `mask[:, 1:]` is 0, the label is −100, which cross-entropy leaves out.",
+        ),
+        Mistake(
+            "mask of what is read",
+            lambda ids, mask: (ids[:, :-1], _hidden(ids[:, 1:], mask[:, :-1])),
+            "One label too many: after [SEP], the first padding is to be answered.",
+            "The mask must be shifted like the labels: `mask[:, 1:]`.",
+        ),
+        Mistake(
+            "padding by its number",
+            lambda ids, mask: (ids[:, :-1], _hidden(ids[:, 1:], ids[:, 1:])),
+            "Every token with the number 0 counts as padding.",
+            "The number of the padding differs from model to model; the mask says what is padding.",
+        ),
+        Mistake(
+            "−100 read",
+            lambda ids, mask: (_hidden(ids[:, :-1], mask[:, :-1]), _hidden(ids[:, 1:], mask[:, 1:])),
+            "−100 stands in what the decoder reads, and there is no embedding with that number.",
+            "Only the labels are −100 at padding; `ids[:, :-1]` stays as it is.",
+        ),
+        Mistake(
+            "full length",
+            lambda ids, mask: (
+                ids,
+                torch.cat([_hidden(ids[:, 1:], mask[:, 1:]), torch.full_like(ids[:, :1], -100)], 1),
+            ),
+            "The decoder reads the last token too, after which there is nothing to answer.",
+            "Right, but wasted work: leave the last column out of both.",
+        ),
+        Mistake(
+            "labels alone cut",
+            lambda ids, mask: (ids, _hidden(ids[:, 1:], mask[:, 1:])),
+            "What is read is one longer than what is answered.",
+            "Each position needs both: read `ids[:, :-1]`.",
+        ),
+    ],
+    [
         "Write the tokens of a text in a row, and below each the one that comes next. Which column has nothing below?",
         "Read `ids[:, :-1]`, answer `ids[:, 1:]`; where `mask[:, 1:]` is 0, `masked_fill` with −100.",
-    ], """
+    ],
+    """
     def my_next_token_targets(ids, mask):
         labels = ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
         return ids[:, :-1], labels
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- causal attention
 
@@ -244,44 +340,74 @@ def _softmax_over_queries(query, key, value):
 
 
 causal_attention = Exercise(
-    "tsdae.causal_attention", "Never look ahead", "medium", 8, _causal_attention, _queries, [
-        Mistake("sees everything", functional.attention,
-                "Every token sees the later ones, so that the answer is there to read.",
-                "Set the scores of later tokens to −∞ before the softmax."),
-        Mistake("sees only the future",
-                lambda q, k, v: _masked_attention(q, k, v, lambda s: ~_later(s, 0)),
-                "Each token sees itself and the *later* tokens.",
-                "Row t is what token t looks at; in it, the columns after t must go: `triu(1)`."),
-        Mistake("blind to itself", lambda q, k, v: _masked_attention(q, k, v, lambda s: _later(s, 0)),
-                "A token does not see itself, and the first one sees nothing at all, which makes it NaN.",
-                "The diagonal stays: `triu(1)`, not `triu(0)`."),
-        Mistake("masked after the softmax", _mask_after_softmax,
-                "The weights are masked after the softmax: what is left of a row no longer sums to 1.",
-                "Mask the scores with −∞ first; then the softmax shares all of 1 among the tokens before."),
-        Mistake("zero for −∞", _zero_for_infinity,
-                "Later tokens have the score 0, which still is a weight after the softmax.",
-                "exp(0) is 1. Only −∞ makes a weight of 0."),
-        Mistake("softmax over queries", _softmax_over_queries,
-                "The softmax runs down the columns.",
-                "A row is one token's look at the others, and sums to 1: `softmax(-1)`."),
-        Mistake("not scaled",
-                lambda q, k, v: _masked_attention(q, k, v, _later, lambda q, k: q @ k.transpose(-2, -1)),
-                "The scores are not divided by √d.",
-                "Divide by `query.shape[-1] ** 0.5`."),
-        Mistake("divided by d",
-                lambda q, k, v: _masked_attention(q, k, v, _later, lambda q, k: q @ k.transpose(-2, -1) / q.shape[-1]),
-                "The scores are divided by d, and not by its root.",
-                "Divide by `query.shape[-1] ** 0.5`."),
-    ], [
+    "tsdae.causal_attention",
+    "Never look ahead",
+    "medium",
+    8,
+    _causal_attention,
+    _queries,
+    [
+        Mistake(
+            "sees everything",
+            functional.attention,
+            "Every token sees the later ones, so that the answer is there to read.",
+            "Set the scores of later tokens to −∞ before the softmax.",
+        ),
+        Mistake(
+            "sees only the future",
+            lambda q, k, v: _masked_attention(q, k, v, lambda s: ~_later(s, 0)),
+            "Each token sees itself and the *later* tokens.",
+            "Row t is what token t looks at; in it, the columns after t must go: `triu(1)`.",
+        ),
+        Mistake(
+            "blind to itself",
+            lambda q, k, v: _masked_attention(q, k, v, lambda s: _later(s, 0)),
+            "A token does not see itself, and the first one sees nothing at all, which makes it NaN.",
+            "The diagonal stays: `triu(1)`, not `triu(0)`.",
+        ),
+        Mistake(
+            "masked after the softmax",
+            _mask_after_softmax,
+            "The weights are masked after the softmax: what is left of a row no longer sums to 1.",
+            "Mask the scores with −∞ first; then the softmax shares all of 1 among the tokens before.",
+        ),
+        Mistake(
+            "zero for −∞",
+            _zero_for_infinity,
+            "Later tokens have the score 0, which still is a weight after the softmax.",
+            "exp(0) is 1. Only −∞ makes a weight of 0.",
+        ),
+        Mistake(
+            "softmax over queries",
+            _softmax_over_queries,
+            "The softmax runs down the columns.",
+            "A row is one token's look at the others, and sums to 1: `softmax(-1)`.",
+        ),
+        Mistake(
+            "not scaled",
+            lambda q, k, v: _masked_attention(q, k, v, _later, lambda q, k: q @ k.transpose(-2, -1)),
+            "The scores are not divided by √d.",
+            "Divide by `query.shape[-1] ** 0.5`.",
+        ),
+        Mistake(
+            "divided by d",
+            lambda q, k, v: _masked_attention(q, k, v, _later, lambda q, k: q @ k.transpose(-2, -1) / q.shape[-1]),
+            "The scores are divided by d, and not by its root.",
+            "Divide by `query.shape[-1] ** 0.5`.",
+        ),
+    ],
+    [
         "It is attention as in notebook 01; only that some scores must not count. Which half of the matrix is that?",
         "`torch.ones(T, T, dtype=torch.bool).triu(1)` is True above the diagonal: row t, columns after t.",
         "`scores.masked_fill(later, float('-inf'))`, then the softmax over the last axis, then the values.",
-    ], """
+    ],
+    """
     def my_causal_attention(query, key, value):
         scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
         later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
         return scores.masked_fill(later, float("-inf")).softmax(-1) @ value
-    """)
+    """,
+)
 
 # --------------------------------------------------------------------------- attention to one vector
 
@@ -296,39 +422,72 @@ def _linear_map(value_weight, value_bias, out_weight, out_bias):
 
 
 linear_map = Exercise(
-    "tsdae.linear_map", "Attention to one vector is a linear map", "medium", 8, _linear_map, _layers, [
-        Mistake("other order", lambda value_weight, value_bias, out_weight, out_bias: (
-                    value_weight @ out_weight, out_weight @ value_bias + out_bias),
-                "The weights are multiplied in the other order.",
-                "The vector meets `value_weight` first: out(value(s)) is `out_weight @ (value_weight @ s)`."),
-        Mistake("transposed", lambda value_weight, value_bias, out_weight, out_bias: (
-                    (out_weight @ value_weight).T, out_weight @ value_bias + out_bias),
-                "The weight is transposed.",
-                "As in `nn.Linear`, a row of the weight makes one number of the result: `F.linear(s, weight, bias)`."),
-        Mistake("element by element", lambda value_weight, value_bias, out_weight, out_bias: (
-                    out_weight * value_weight, out_weight @ value_bias + out_bias),
-                "The weights are multiplied element by element.",
-                "Two linear maps in a row are a matrix product: `@`."),
-        Mistake("bias of the value lost", lambda value_weight, value_bias, out_weight, out_bias: (
-                    out_weight @ value_weight, out_bias),
-                "The bias of the value is lost.",
-                "It goes through `out_weight` too: W(Vs + v) + w = WVs + Wv + w."),
-        Mistake("bias of the output lost", lambda value_weight, value_bias, out_weight, out_bias: (
-                    out_weight @ value_weight, out_weight @ value_bias),
-                "The bias of the output is lost.",
-                "It is added at the end: W(Vs + v) + w = WVs + Wv + w."),
-        Mistake("biases added", lambda value_weight, value_bias, out_weight, out_bias: (
-                    out_weight @ value_weight, value_bias + out_bias),
-                "The biases are added as they are.",
-                "That of the value goes through `out_weight` first: W(Vs + v) + w = WVs + Wv + w."),
-        Mistake("value alone", lambda value_weight, value_bias, out_weight, out_bias: (value_weight, value_bias),
-                "That is the value alone; what comes after attention, the output layer, is missing.",
-                "Put both layers into one: first `value`, then `out`."),
-    ], [
+    "tsdae.linear_map",
+    "Attention to one vector is a linear map",
+    "medium",
+    8,
+    _linear_map,
+    _layers,
+    [
+        Mistake(
+            "other order",
+            lambda value_weight, value_bias, out_weight, out_bias: (
+                value_weight @ out_weight,
+                out_weight @ value_bias + out_bias,
+            ),
+            "The weights are multiplied in the other order.",
+            "The vector meets `value_weight` first: out(value(s)) is `out_weight @ (value_weight @ s)`.",
+        ),
+        Mistake(
+            "transposed",
+            lambda value_weight, value_bias, out_weight, out_bias: (
+                (out_weight @ value_weight).T,
+                out_weight @ value_bias + out_bias,
+            ),
+            "The weight is transposed.",
+            "As in `nn.Linear`, a row of the weight makes one number of the result: `F.linear(s, weight, bias)`.",
+        ),
+        Mistake(
+            "element by element",
+            lambda value_weight, value_bias, out_weight, out_bias: (
+                out_weight * value_weight,
+                out_weight @ value_bias + out_bias,
+            ),
+            "The weights are multiplied element by element.",
+            "Two linear maps in a row are a matrix product: `@`.",
+        ),
+        Mistake(
+            "bias of the value lost",
+            lambda value_weight, value_bias, out_weight, out_bias: (out_weight @ value_weight, out_bias),
+            "The bias of the value is lost.",
+            "It goes through `out_weight` too: W(Vs + v) + w = WVs + Wv + w.",
+        ),
+        Mistake(
+            "bias of the output lost",
+            lambda value_weight, value_bias, out_weight, out_bias: (out_weight @ value_weight, out_weight @ value_bias),
+            "The bias of the output is lost.",
+            "It is added at the end: W(Vs + v) + w = WVs + Wv + w.",
+        ),
+        Mistake(
+            "biases added",
+            lambda value_weight, value_bias, out_weight, out_bias: (out_weight @ value_weight, value_bias + out_bias),
+            "The biases are added as they are.",
+            "That of the value goes through `out_weight` first: W(Vs + v) + w = WVs + Wv + w.",
+        ),
+        Mistake(
+            "value alone",
+            lambda value_weight, value_bias, out_weight, out_bias: (value_weight, value_bias),
+            "That is the value alone; what comes after attention, the output layer, is missing.",
+            "Put both layers into one: first `value`, then `out`.",
+        ),
+    ],
+    [
         "A softmax over one score is 1, so attention returns the value itself, for every query. What is done to a "
         "sentence's vector s, then, one after the other?",
         "W(Vs + v) + w. Multiply it out: what stands before s is the weight, and the rest is the bias.",
-    ], """
+    ],
+    """
     def my_linear_map(value_weight, value_bias, out_weight, out_bias):
         return out_weight @ value_weight, out_weight @ value_bias + out_bias
-    """)
+    """,
+)

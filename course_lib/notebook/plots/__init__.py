@@ -8,16 +8,48 @@ A figure of your own: `with plots.style(): figure, axes = plt.subplots()`, then 
 from course_lib.notebook.plots.diagrams import loss_relations, pipeline
 from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style, words
 from course_lib.notebook.plots.results import (
-    bootstrap_distribution, comparison_bars, comparison_picture, gains, memory_bars,
+    bootstrap_distribution,
+    comparison_bars,
+    comparison_picture,
+    gains,
+    memory_bars,
 )
 from course_lib.notebook.plots.texts import (
-    attention_map, cosine_histogram, histogram, sentence_map, similarity_heatmap, token_noise,
+    attention_map,
+    cosine_histogram,
+    histogram,
+    sentence_map,
+    similarity_heatmap,
+    token_noise,
 )
 from course_lib.notebook.plots.training import alignment_uniformity, curves, frontier, learning_rates, training_curves
 
 __all__ = [
-    "COLOURS", "GREY", "LINES", "MARKERS", "STYLE", "Picture", "show", "style", "words",
-    "alignment_uniformity", "attention_map", "bootstrap_distribution", "comparison_bars", "comparison_picture",
-    "cosine_histogram", "curves", "frontier", "gains", "histogram", "learning_rates", "loss_relations",
-    "memory_bars", "pipeline", "sentence_map", "similarity_heatmap", "token_noise", "training_curves",
+    "COLOURS",
+    "GREY",
+    "LINES",
+    "MARKERS",
+    "STYLE",
+    "Picture",
+    "show",
+    "style",
+    "words",
+    "alignment_uniformity",
+    "attention_map",
+    "bootstrap_distribution",
+    "comparison_bars",
+    "comparison_picture",
+    "cosine_histogram",
+    "curves",
+    "frontier",
+    "gains",
+    "histogram",
+    "learning_rates",
+    "loss_relations",
+    "memory_bars",
+    "pipeline",
+    "sentence_map",
+    "similarity_heatmap",
+    "token_noise",
+    "training_curves",
 ]

@@ -46,11 +46,21 @@ def loss_relations(temperature=0.05, scale=20.0, size=4, title="One matrix, thre
     if not 2 <= size <= 6:
         raise ValueError(f"size is {size}; a matrix that can be read has 2 to 6 rows")
     losses = {
-        "SimCSE": ("first dropout view", "second dropout view", ("Encoder", "the same encoder"), False,
-                   f"fixed, 1 / {temperature:g} = {1 / temperature:g}"),
+        "SimCSE": (
+            "first dropout view",
+            "second dropout view",
+            ("Encoder", "the same encoder"),
+            False,
+            f"fixed, 1 / {temperature:g} = {1 / temperature:g}",
+        ),
         "CLIP": ("images", "their captions", ("Image tower", "Text tower"), True, "learned, at most 100"),
-        "CT, in-batch negatives": ("sentences", "the same sentences", ("Tower 1", "Tower 2"), True,
-                                   f"learned, from {scale:g}, no bound"),
+        "CT, in-batch negatives": (
+            "sentences",
+            "the same sentences",
+            ("Tower 1", "Tower 2"),
+            True,
+            f"learned, from {scale:g}, no bound",
+        ),
     }
     with style():
         figure = Figure(figsize=(10.4, 5.4))
@@ -58,11 +68,16 @@ def loss_relations(temperature=0.05, scale=20.0, size=4, title="One matrix, thre
             _loss_panel(axes, name, loss, size)
         figure.legend(handles=_loss_legend(), loc="outside lower center", ncols=2)
         headline(figure, title)
-    told = [f"{name}: rows are {rows} from “{towers[0]}”, columns {columns} from “{towers[1]}”; softmax over "
-            f"{'rows and columns, averaged' if both else 'rows only'}; scale {scaled}"
-            for name, (rows, columns, towers, both, scaled) in losses.items()]
-    return show(figure, f"{plain(title)}: three {size} by {size} similarity matrices with the {size} positives on the "
-                        f"diagonal and {size * size - size} negatives beside it. " + ". ".join(told) + ".")
+    told = [
+        f"{name}: rows are {rows} from “{towers[0]}”, columns {columns} from “{towers[1]}”; softmax over "
+        f"{'rows and columns, averaged' if both else 'rows only'}; scale {scaled}"
+        for name, (rows, columns, towers, both, scaled) in losses.items()
+    ]
+    return show(
+        figure,
+        f"{plain(title)}: three {size} by {size} similarity matrices with the {size} positives on the "
+        f"diagonal and {size * size - size} negatives beside it. " + ". ".join(told) + ".",
+    )
 
 
 # --------------------------------------------------------------------------- parts of a pipeline
@@ -79,8 +94,10 @@ def _places(boxes, with_counts, title):
     axes = figure.subplots()
     axes.set(xlim=(0, width), ylim=(total, 0))
     axes.axis("off")
-    places = [(step * (c if r % 2 == 0 else columns - 1 - c) + 1.05, (height + apart) * r + height / 2 + 0.15)
-              for r, c in (divmod(i, columns) for i in range(len(boxes)))]
+    places = [
+        (step * (c if r % 2 == 0 else columns - 1 - c) + 1.05, (height + apart) * r + height / 2 + 0.15)
+        for r, c in (divmod(i, columns) for i in range(len(boxes)))
+    ]
     return figure, axes, places, height
 
 
@@ -90,8 +107,17 @@ def _height(text):
 
 
 def _box(axes, x, y, height, head, below):
-    axes.add_patch(FancyBboxPatch((x - 0.85, y - height / 2), 1.7, height, boxstyle="round,pad=0,rounding_size=0.08",
-                                  facecolor=PALE, edgecolor=COLOURS[0], linewidth=2))
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - 0.85, y - height / 2),
+            1.7,
+            height,
+            boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor=PALE,
+            edgecolor=COLOURS[0],
+            linewidth=2,
+        )
+    )
     top = y - (_height(head) + _height(below)) / 2
     axes.text(x, top, head, ha="center", va="top", fontweight="bold", fontsize=13)
     axes.text(x, top + _height(head), below, ha="center", va="top", fontsize=12)
@@ -101,8 +127,9 @@ def _arrow(axes, before, after, height, count):
     """From the edge of one box to that of the next, what passes it written beside."""
     (x0, y0), (x1, y1) = before, after
     dx, dy = np.sign(x1 - x0), np.sign(y1 - y0)
-    start, end = ((x0 + 0.85 * dx, y0), (x1 - 0.85 * dx, y1)) if dx else (
-        (x0, y0 + height / 2 * dy), (x1, y1 - height / 2 * dy))
+    start, end = (
+        ((x0 + 0.85 * dx, y0), (x1 - 0.85 * dx, y1)) if dx else ((x0, y0 + height / 2 * dy), (x1, y1 - height / 2 * dy))
+    )
     arrow = {"arrowstyle": "-|>", "linewidth": 2, "color": "black", "shrinkA": 2, "shrinkB": 2}
     axes.annotate("", end, start, arrowprops=arrow)
     middle = np.add(start, end) / 2
@@ -141,7 +168,9 @@ def _loss_panel(axes, name, loss, size):
 
 
 def _loss_legend():
-    return [Patch(facecolor=COLOURS[0], label="Positive: a pair that belongs together"),
-            Patch(label="Softmax over a row", **ROW),
-            Patch(facecolor=PALE, label="Negative: all other pairs of the batch"),
-            Patch(label="Softmax over a column", **COLUMN)]
+    return [
+        Patch(facecolor=COLOURS[0], label="Positive: a pair that belongs together"),
+        Patch(label="Softmax over a row", **ROW),
+        Patch(facecolor=PALE, label="Negative: all other pairs of the batch"),
+        Patch(label="Softmax over a column", **COLUMN),
+    ]

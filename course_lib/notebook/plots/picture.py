@@ -26,14 +26,34 @@ SHORTEST_ALT = 20  # characters; shorter texts name a figure and do not say what
 
 STYLE = {
     # opaque, for JupyterLab's dark theme
-    "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white",
-    "figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.08, "figure.constrained_layout.h_pad": 0.08,
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 13, "text.parse_math": False,
-    "axes.titlesize": 13, "axes.labelsize": 13, "figure.titlesize": 15, "axes.titlelocation": "left",
-    "xtick.labelsize": 12, "ytick.labelsize": 12, "legend.fontsize": 12, "legend.frameon": False,
-    "lines.linewidth": 2.2, "lines.markersize": 7, "axes.linewidth": 1, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.prop_cycle": cycler(color=COLOURS), "axes.axisbelow": True, "image.cmap": "Blues",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.facecolor": "white",
+    "figure.dpi": 100,
+    "savefig.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.08,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 13,
+    "text.parse_math": False,
+    "axes.titlesize": 13,
+    "axes.labelsize": 13,
+    "figure.titlesize": 15,
+    "axes.titlelocation": "left",
+    "xtick.labelsize": 12,
+    "ytick.labelsize": 12,
+    "legend.fontsize": 12,
+    "legend.frameon": False,
+    "lines.linewidth": 2.2,
+    "lines.markersize": 7,
+    "axes.linewidth": 1,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.axisbelow": True,
+    "image.cmap": "Blues",
 }
 
 
@@ -142,11 +162,15 @@ def numbers(values, name, ndim=None):
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} is not an array of numbers ({error})") from None
     if values.size == 0 or (ndim is not None and values.ndim != ndim):
-        raise ValueError(f"{name} has shape {values.shape}; it must have {ndim if ndim is not None else 'some'} "
-                         "dimensions and not be empty")
+        raise ValueError(
+            f"{name} has shape {values.shape}; it must have {ndim if ndim is not None else 'some'} "
+            "dimensions and not be empty"
+        )
     if not np.isfinite(values).all():
-        raise ValueError(f"{name} holds {np.count_nonzero(~np.isfinite(values))} values that are NaN or infinite; "
-                         "a training that diverged gives such numbers")
+        raise ValueError(
+            f"{name} holds {np.count_nonzero(~np.isfinite(values))} values that are NaN or infinite; "
+            "a training that diverged gives such numbers"
+        )
     return values
 
 

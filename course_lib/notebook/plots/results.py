@@ -5,7 +5,20 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from course_lib.notebook.plots.picture import (
-    COLOURS, LINES, MARKERS, headline, ink, legend_beside, mapping, measure, numbers, panel_grid, plain, short, show, style,
+    COLOURS,
+    LINES,
+    MARKERS,
+    headline,
+    ink,
+    legend_beside,
+    mapping,
+    measure,
+    numbers,
+    panel_grid,
+    plain,
+    short,
+    show,
+    style,
     words,
 )
 
@@ -25,14 +38,18 @@ def comparison_bars(records, tasks=None, title="Results on held-out texts"):
         grid = np.ravel(figure.subplots(down, across, sharey=True))
         for axes, (task, heading) in zip(grid, headings.items()):
             _bar_panel(axes, bars, task, heading, line.get(task))
-        for axes in grid[len(headings):]:
+        for axes in grid[len(headings) :]:
             axes.remove()
         headline(figure, title)
         if any(line.get(t) for t in headings):
-            figure.legend(*grid[[bool(line.get(t)) for t in headings].index(True)].get_legend_handles_labels(),
-                          loc="outside lower center")
-    told = [f"{plain(heading)}: " + ", ".join(f"{plain(r['method'])} {_in_words(r.get(task))}" for r in rows)
-            for task, heading in headings.items()]
+            figure.legend(
+                *grid[[bool(line.get(t)) for t in headings].index(True)].get_legend_handles_labels(),
+                loc="outside lower center",
+            )
+    told = [
+        f"{plain(heading)}: " + ", ".join(f"{plain(r['method'])} {_in_words(r.get(task))}" for r in rows)
+        for task, heading in headings.items()
+    ]
     return show(figure, f"Bars, {plain(title)}, with 95 % intervals. " + "; ".join(told) + ".")
 
 
@@ -57,10 +74,19 @@ def gains(tasks, baseline, title="Gains", xlabel="nDCG@10, gain"):
         grid[0].set_yticks(range(len(rows)), [words(row, 24, 2) for row in rows])
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(series) + 1))
         headline(figure, title)
-    told = [f"{plain(heading)}: " + ", ".join(f"{plain(row)}{f' ({plain(name)})' if len(series) > 1 else ''} {d.difference:+.3f}"
-                                              for name in series for row, d in of.get(name, {}).items() if d)
-            for heading, of in tasks.items()]
-    return show(figure, f"Points, {plain(title)}, with 95 % intervals; 0 is {plain(baseline)}. " + "; ".join(told) + ".")
+    told = [
+        f"{plain(heading)}: "
+        + ", ".join(
+            f"{plain(row)}{f' ({plain(name)})' if len(series) > 1 else ''} {d.difference:+.3f}"
+            for name in series
+            for row, d in of.get(name, {}).items()
+            if d
+        )
+        for heading, of in tasks.items()
+    ]
+    return show(
+        figure, f"Points, {plain(title)}, with 95 % intervals; 0 is {plain(baseline)}. " + "; ".join(told) + "."
+    )
 
 
 def bootstrap_distribution(differences, observed, low, high, title="Is the difference real?", xlabel="Difference"):
@@ -69,8 +95,9 @@ def bootstrap_distribution(differences, observed, low, high, title="Is the diffe
     differences: (samples,), of resampled queries. observed, low, high: as `evaluation.paired_bootstrap` gives them.
     """
     differences = numbers(differences, "differences", ndim=1)
-    observed, low, high = (float(numbers(value, name, ndim=0)) for name, value in
-                           {"observed": observed, "low": low, "high": high}.items())
+    observed, low, high = (
+        float(numbers(value, name, ndim=0)) for name, value in {"observed": observed, "low": low, "high": high}.items()
+    )
     if not low <= observed <= high:
         raise ValueError(f"observed is {observed:.4g}, outside of low = {low:.4g} to high = {high:.4g}")
     excluded = low > 0 or high < 0
@@ -85,8 +112,11 @@ def bootstrap_distribution(differences, observed, low, high, title="Is the diffe
         axes.set(xlabel=words(xlabel, 60), ylabel="Share of resamples (%)", title=verdict)
         legend_beside(axes)
         headline(figure, title)
-    return show(figure, f"{plain(title)} – histogram of {len(differences):,} resampled differences, observed "
-                        f"{short(observed)}. {verdict}; {np.mean(differences <= 0):.1%} of them are not above 0.")
+    return show(
+        figure,
+        f"{plain(title)} – histogram of {len(differences):,} resampled differences, observed "
+        f"{short(observed)}. {verdict}; {np.mean(differences <= 0):.1%} of them are not above 0.",
+    )
 
 
 def memory_bars(methods, title="Memory of one training step"):
@@ -98,8 +128,10 @@ def memory_bars(methods, title="Memory of one training step"):
     methods = {m: _parts(parts, m) for m, parts in mapping(methods, "methods").items()}
     names = list(dict.fromkeys(part for parts in methods.values() for part in parts))
     if len(names) > len(COLOURS):
-        raise ValueError(f"methods holds {len(names)} different parts; at most {len(COLOURS)} can be told apart: add "
-                         "up the small ones")
+        raise ValueError(
+            f"methods holds {len(names)} different parts; at most {len(COLOURS)} can be told apart: add "
+            "up the small ones"
+        )
     longest = max(sum(parts.values()) for parts in methods.values())
     with style():
         figure = Figure(figsize=(9.5, 1.5 + 0.55 * len(methods)))
@@ -112,8 +144,11 @@ def memory_bars(methods, title="Memory of one training step"):
         axes.tick_params(axis="y", length=0)
         handles = [Patch(color=COLOURS[i], label=words(name, 24, 2)) for i, name in enumerate(names)]
         legend_beside(axes, handles=handles)
-    told = "; ".join(f"{plain(m)} {sum(parts.values()):,.0f} MB: " + ", ".join(
-        f"{plain(name)} {size:,.0f}" for name, size in parts.items()) for m, parts in methods.items())
+    told = "; ".join(
+        f"{plain(m)} {sum(parts.values()):,.0f} MB: "
+        + ", ".join(f"{plain(name)} {size:,.0f}" for name, size in parts.items())
+        for m, parts in methods.items()
+    )
     return show(figure, f"Stacked bars, {plain(title)}, in megabytes. {told}.")
 
 
@@ -128,8 +163,9 @@ def _series_and_rows(tasks):
             for d in filter(None, row.values()):
                 numbers(tuple(d)[:3], f"tasks[{heading!r}][{name!r}]")
     series = dict.fromkeys(name for of in tasks.values() for name in of)
-    return list(mapping(series, "series", most=len(COLOURS))), list(dict.fromkeys(
-        row for of in tasks.values() for rows in of.values() for row in rows))
+    return list(mapping(series, "series", most=len(COLOURS))), list(
+        dict.fromkeys(row for of in tasks.values() for rows in of.values() for row in rows)
+    )
 
 
 def _gain_panel(axes, of, series, rows, baseline):
@@ -151,8 +187,10 @@ def _gain_panel(axes, of, series, rows, baseline):
 
 def _parts(parts, method):
     """{part: megabytes} of one method, checked."""
-    parts = {str(p): float(numbers(mb, f"methods[{method!r}][{p!r}]", ndim=0))
-             for p, mb in mapping(parts, f"methods[{method!r}]").items()}
+    parts = {
+        str(p): float(numbers(mb, f"methods[{method!r}][{p!r}]", ndim=0))
+        for p, mb in mapping(parts, f"methods[{method!r}]").items()
+    }
     if min(parts.values()) < 0 or not sum(parts.values()):
         raise ValueError(f"methods[{method!r}] is {parts}; memory is not negative, and some part takes some")
     return {p: mb for p, mb in parts.items() if mb}
@@ -165,8 +203,7 @@ def _stack(axes, y, parts, names, longest):
         colour = COLOURS[names.index(name)]
         axes.barh(y, size, 0.7, left, color=colour, edgecolor="white", linewidth=1.5)
         if size > 0.07 * longest:
-            axes.text(left + size / 2, y, f"{size:,.0f}", ha="center", va="center", fontsize=12,
-                      color=ink(colour))
+            axes.text(left + size / 2, y, f"{size:,.0f}", ha="center", va="center", fontsize=12, color=ink(colour))
         left += size
     axes.text(left + 0.01 * longest, y, f"{left:,.0f}", ha="left", va="center", fontsize=12, fontweight="bold")
 
@@ -199,8 +236,15 @@ def _bar_panel(axes, rows, task, heading, bm25):
         axes.barh(y, value, 0.62, color=COLOURS[y % len(COLOURS)], alpha=0.75)
         axes.plot((low, high), (y, y), color="black", linewidth=2)
         # values stand in a column of their own on the right, where neither bars nor the line of BM25 reach
-        axes.text(0.99, y, f"{value:.2f}" if row.get(task) else "–", ha="right", va="center", fontsize=12,
-                  transform=axes.get_yaxis_transform())
+        axes.text(
+            0.99,
+            y,
+            f"{value:.2f}" if row.get(task) else "–",
+            ha="right",
+            va="center",
+            fontsize=12,
+            transform=axes.get_yaxis_transform(),
+        )
     if bm25:
         axes.axvline(bm25[0], color="black", linestyle=LINES[1], label="BM25")
     axes.set_yticks(range(len(rows)), [words(r["method"], 20, 2) for r in rows])

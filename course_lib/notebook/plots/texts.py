@@ -7,12 +7,29 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.textpath import TextPath
 
 from course_lib.notebook.plots.picture import (
-    COLOURS, GREY, LINES, MARKERS, PALE, headline, ink, legend_beside, mapping, numbers, plain, quote, same_length,
-    show, style, words,
+    COLOURS,
+    GREY,
+    LINES,
+    MARKERS,
+    PALE,
+    headline,
+    ink,
+    legend_beside,
+    mapping,
+    numbers,
+    plain,
+    quote,
+    same_length,
+    show,
+    style,
+    words,
 )
 
-NOISE = {"kept": (PALE, "black", "normal"), "deleted": ("#E4E4E4", GREY, "normal"),
-         "replaced": ("#FBDDC2", "black", "bold")}  # face, letters, their weight
+NOISE = {
+    "kept": (PALE, "black", "normal"),
+    "deleted": ("#E4E4E4", GREY, "normal"),
+    "replaced": ("#FBDDC2", "black", "bold"),
+}  # face, letters, their weight
 
 
 def similarity_heatmap(labels, matrix, title="Cosine similarity"):
@@ -57,9 +74,12 @@ def attention_map(tokens, weights, title="Attention of one head"):
         headline(figure, title)
     row, column = np.unravel_index(weights.argmax(), weights.shape)
     most = weights.mean(0).argmax()
-    return show(figure, f"{plain(title)} over {n} tokens. The largest share is {weights[row, column]:.2f}, of "
-                        f"{quote(tokens[row])} on {quote(tokens[column])}; {quote(tokens[most])} receives most, "
-                        f"{weights[:, most].mean():.2f} on average.")
+    return show(
+        figure,
+        f"{plain(title)} over {n} tokens. The largest share is {weights[row, column]:.2f}, of "
+        f"{quote(tokens[row])} on {quote(tokens[column])}; {quote(tokens[most])} receives most, "
+        f"{weights[:, most].mean():.2f} on average.",
+    )
 
 
 def histogram(groups, xlabel, title="Distribution", of="values", bins=30):
@@ -82,9 +102,14 @@ def histogram(groups, xlabel, title="Distribution", of="values", bins=30):
             legend_beside(axes)
         axes.set_xlabel(words(xlabel, 60))
         headline(figure, title)
-    told = "; ".join(f"{plain(p)}{': ' if p else ''}" + ", ".join(
-        f"{plain(g)} mean {v.mean():.2f}, 5 to 95 % from {np.quantile(v, 0.05):.2f} to {np.quantile(v, 0.95):.2f}"
-        for g, v in part.items()) for p, part in panels.items())
+    told = "; ".join(
+        f"{plain(p)}{': ' if p else ''}"
+        + ", ".join(
+            f"{plain(g)} mean {v.mean():.2f}, 5 to 95 % from {np.quantile(v, 0.05):.2f} to {np.quantile(v, 0.95):.2f}"
+            for g, v in part.items()
+        )
+        for p, part in panels.items()
+    )
     return show(figure, f"Histogram of {plain(xlabel)}, {plain(title)}. {told}.")
 
 
@@ -110,14 +135,28 @@ def sentence_map(panels, groups, texts=None, title="Map of texts"):
         for axes, (panel, x) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items()):
             share, variance = _same_group_share(x, groups), _scatter(axes, x, groups, names, central)
             axes.set_title(f"{words(panel, 28, 2)}\nnearest of the same group: {share:.0%}")
-            told.append(f"{plain(panel)}: the nearest text is of the same group for {share:.0%}, the two components "
-                        f"hold {variance:.0%} of the variance")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", title_fontsize=15,
-                      title=words(title, int(6 * width)), ncols=int(width / (0.9 + 0.1 * max(map(len, names)))) or 1)
-        figure.supxlabel("\n".join(f"{n}  {words(texts[i], int(9 * width), 1)}" for n, i in central.items()),
-                         x=0.02, ha="left", fontsize=12)
-    return show(figure, f"{plain(title)}: {len(groups)} texts in {len(names)} groups, "
-                        f"{', '.join(map(plain, names))}. {'; '.join(told)}.")
+            told.append(
+                f"{plain(panel)}: the nearest text is of the same group for {share:.0%}, the two components "
+                f"hold {variance:.0%} of the variance"
+            )
+        figure.legend(
+            *axes.get_legend_handles_labels(),
+            loc="outside upper center",
+            title_fontsize=15,
+            title=words(title, int(6 * width)),
+            ncols=int(width / (0.9 + 0.1 * max(map(len, names)))) or 1,
+        )
+        figure.supxlabel(
+            "\n".join(f"{n}  {words(texts[i], int(9 * width), 1)}" for n, i in central.items()),
+            x=0.02,
+            ha="left",
+            fontsize=12,
+        )
+    return show(
+        figure,
+        f"{plain(title)}: {len(groups)} texts in {len(names)} groups, "
+        f"{', '.join(map(plain, names))}. {'; '.join(told)}.",
+    )
 
 
 def token_noise(tokens, draws, predicted=None, title="Noise on one sentence"):
@@ -131,8 +170,10 @@ def token_noise(tokens, draws, predicted=None, title="Noise on one sentence"):
     framed = {name: _framed(name, rows, flags, len(tokens)) for name, flags in (predicted or {}).items()}
     counts = {name: _noise_in_words(tokens, row, framed.get(name)) for name, row in rows.items()}
     with style():
-        widths = [0.2 + max(_inches(row[i] or t, row[i] not in (None, t)) for row in (tokens, *rows.values()))
-                  for i, t in enumerate(tokens)]
+        widths = [
+            0.2 + max(_inches(row[i] or t, row[i] not in (None, t)) for row in (tokens, *rows.values()))
+            for i, t in enumerate(tokens)
+        ]
         lines = _blocks(widths, 8.2)
         height = len(lines) * (0.4 * len(rows) + 0.6)
         figure = Figure(figsize=(10, height + 0.9))
@@ -146,8 +187,9 @@ def token_noise(tokens, draws, predicted=None, title="Noise on one sentence"):
         handles += [Patch(facecolor="white", edgecolor="black", linewidth=2, label="to be predicted")] * bool(framed)
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
         headline(figure, title)
-    told = "; ".join(f"{plain(n)}, {counts[n]}: {quote(' '.join(t for t in row if t is not None))}"
-                     for n, row in rows.items())
+    told = "; ".join(
+        f"{plain(n)}, {counts[n]}: {quote(' '.join(t for t in row if t is not None))}" for n, row in rows.items()
+    )
     return show(figure, f"{plain(title)}: {quote(' '.join(tokens))}, {len(tokens)} tokens. {told}.")
 
 
@@ -169,13 +211,16 @@ def _cosines_in_words(labels, matrix):
     """The texts, where they are few, the most and the least similar two, and the means."""
     n = len(labels)
     named = f": {'; '.join(map(quote, labels))}" if n <= 8 else ""
-    others = [(matrix[i, j], f"{quote(labels[i])} and {quote(labels[j])}")
-              for i in range(n) for j in range(n) if i != j]
+    others = [
+        (matrix[i, j], f"{quote(labels[i])} and {quote(labels[j])}") for i in range(n) for j in range(n) if i != j
+    ]
     if not others:
         return f"{named}; its cosine with itself is {matrix[0, 0]:.2f}."
     (low, dissimilar), (high, similar) = (f(others, key=lambda o: o[0]) for f in (min, max))
-    return (f"{named}. Highest {high:.2f} between {similar}; lowest {low:.2f} between {dissimilar}; mean of different "
-            f"texts {np.mean([o[0] for o in others]):.2f}, of the diagonal {np.diag(matrix).mean():.2f}.")
+    return (
+        f"{named}. Highest {high:.2f} between {similar}; lowest {low:.2f} between {dissimilar}; mean of different "
+        f"texts {np.mean([o[0] for o in others]):.2f}, of the diagonal {np.diag(matrix).mean():.2f}."
+    )
 
 
 def _write_cells(axes, shown, matrix):
@@ -189,16 +234,28 @@ def _histogram_panels(groups):
     panels = mapping(groups, "groups")
     if not any(isinstance(part, dict) for part in panels.values()):
         panels = {"": panels}
-    return {panel: {name: numbers(cosines, f"groups[{name!r}]", ndim=1)
-                    for name, cosines in mapping(part, f"groups[{panel!r}]" if panel else "groups", 7).items()}
-            for panel, part in panels.items()}
+    return {
+        panel: {
+            name: numbers(cosines, f"groups[{name!r}]", ndim=1)
+            for name, cosines in mapping(part, f"groups[{panel!r}]" if panel else "groups", 7).items()
+        }
+        for panel, part in panels.items()
+    }
 
 
 def _outline(axes, values, edges, i, label):
     weights = np.full(len(values), 100 / len(values))
     axes.hist(values, edges, weights=weights, color=COLOURS[i], alpha=0.2)
-    axes.hist(values, edges, weights=weights, histtype="step", color=COLOURS[i], linewidth=2.2, linestyle=LINES[i],
-              label=label)
+    axes.hist(
+        values,
+        edges,
+        weights=weights,
+        histtype="step",
+        color=COLOURS[i],
+        linewidth=2.2,
+        linestyle=LINES[i],
+        label=label,
+    )
     axes.axvline(values.mean(), color=COLOURS[i], linewidth=2, linestyle=LINES[i])
 
 
@@ -206,8 +263,10 @@ def _check_map(panels, groups, texts):
     """The different groups, in the order of their first texts; ValueError for what does not fit together."""
     for name, x in panels.items():
         if len(x) != len(groups) or min(x.shape) < 2:
-            raise ValueError(f"panels[{name!r}] has shape {x.shape} for {len(groups)} groups; pass one row a text, "
-                             "at least 2 rows and 2 columns")
+            raise ValueError(
+                f"panels[{name!r}] has shape {x.shape} for {len(groups)} groups; pass one row a text, "
+                "at least 2 rows and 2 columns"
+            )
     if texts is not None and len(texts) != len(groups):
         raise ValueError(f"texts holds {len(texts)} for {len(groups)} groups; pass one text for each row, or none")
     if len(set(groups)) > len(COLOURS):
@@ -242,11 +301,19 @@ def _scatter(axes, x, groups, names, central):
     flat = pca.fit_transform(x)
     for i, name in enumerate(names):
         mine = flat[[g == name for g in groups]]
-        axes.scatter(*mine.T, s=45, color=COLOURS[i], marker=MARKERS[i], alpha=0.75, linewidths=0,
-                     label=words(name, 24, 2))
+        axes.scatter(
+            *mine.T, s=45, color=COLOURS[i], marker=MARKERS[i], alpha=0.75, linewidths=0, label=words(name, 24, 2)
+        )
     for number, i in central.items():
-        axes.annotate(str(number), flat[i], ha="center", va="center", fontsize=12, fontweight="bold", bbox={
-            "boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": COLOURS[number - 1], "linewidth": 2})
+        axes.annotate(
+            str(number),
+            flat[i],
+            ha="center",
+            va="center",
+            fontsize=12,
+            fontweight="bold",
+            bbox={"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": COLOURS[number - 1], "linewidth": 2},
+        )
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     return float(pca.explained_variance_ratio_.sum())
@@ -263,8 +330,9 @@ def _noisy(draw, n, name):
 def _framed(name, rows, flags, n):
     flags = np.asarray(flags, dtype=bool)
     if name not in rows or flags.shape != (n,):
-        raise ValueError(f"predicted[{name!r}] has shape {flags.shape}; pass, for a name in draws, one for each of the "
-                         f"{n} tokens")
+        raise ValueError(
+            f"predicted[{name!r}] has shape {flags.shape}; pass, for a name in draws, one for each of the {n} tokens"
+        )
     return flags
 
 
@@ -319,9 +387,20 @@ def _noise_lines(axes, top, line, widths, tokens, rows, framed, counts):
         for x, i in zip(edges, line):
             face, colour, weight = ("white", "black", "normal") if name is None else NOISE[_kind(tokens[i], row[i])]
             frame = 2 if name in framed and framed[name][i] else 0
-            axes.add_patch(Rectangle((x + 0.02, y + 0.02), widths[i] - 0.04, 0.36, facecolor=face, edgecolor="black",
-                                     linewidth=frame))
-            axes.text(x + widths[i] / 2, y + 0.2, _cut(tokens[i] if row[i] is None else row[i]), ha="center",
-                      va="center", fontsize=12, color=colour, fontweight=weight)
+            axes.add_patch(
+                Rectangle(
+                    (x + 0.02, y + 0.02), widths[i] - 0.04, 0.36, facecolor=face, edgecolor="black", linewidth=frame
+                )
+            )
+            axes.text(
+                x + widths[i] / 2,
+                y + 0.2,
+                _cut(tokens[i] if row[i] is None else row[i]),
+                ha="center",
+                va="center",
+                fontsize=12,
+                color=colour,
+                fontweight=weight,
+            )
             if row[i] is None:
                 axes.plot((x + 0.06, x + widths[i] - 0.06), (y + 0.2, y + 0.2), color=colour, linewidth=1.5)

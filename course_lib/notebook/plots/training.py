@@ -8,8 +8,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from course_lib.notebook.plots.picture import (
-    COLOURS, GREY, LINES, MARKERS, headline, legend_beside, mapping, measure, numbers, panel_grid, plain, short, show,
-    style, words,
+    COLOURS,
+    GREY,
+    LINES,
+    MARKERS,
+    headline,
+    legend_beside,
+    mapping,
+    measure,
+    numbers,
+    panel_grid,
+    plain,
+    short,
+    show,
+    style,
+    words,
 )
 
 # where an axis of seconds may have ticks, the most telling first
@@ -57,7 +70,7 @@ def training_curves(record, title="Training"):
         for axes, (name, (key, kind)) in zip(grid, panels.items()):
             seeds = [{e["step"]: e[key] for e in r[kind] if key in e} for r in records]
             told.append(_training_panel(axes, name, seeds))
-        for axes in grid[len(panels):]:
+        for axes in grid[len(panels) :]:
             axes.remove()
         spread = f"; mean and range of {len(records)} seeds" if len(records) > 1 else ""
         headline(figure, title + spread)
@@ -74,8 +87,14 @@ def learning_rates(schedules, title="Learning rate by step"):
         figure = Figure(figsize=(9, 4.2))
         axes = figure.subplots()
         for i, (name, rates) in enumerate(schedules.items()):
-            axes.plot(range(1, len(rates) + 1), rates, color=COLOURS[i], linestyle=LINES[i], label=words(name, 26, 2),
-                      drawstyle="steps-mid")
+            axes.plot(
+                range(1, len(rates) + 1),
+                rates,
+                color=COLOURS[i],
+                linestyle=LINES[i],
+                label=words(name, 26, 2),
+                drawstyle="steps-mid",
+            )
         axes.yaxis.set_major_formatter(lambda rate, _: _rate_in_words(rate))
         axes.locator_params(axis="x", integer=True)
         axes.set(xlabel="Step", ylabel="Learning rate", ylim=(0, None), title=words(title, 60))
@@ -103,8 +122,10 @@ def frontier(methods, ylabel, references=None, title="What training time buys"):
         _time_axis(axes, np.concatenate(list(paths.values()))[:, 0])
         axes.set(xlabel="Training time", ylabel=words(ylabel, 40), title=words(title, 60))
         legend_beside(axes)
-    told = [f"{plain(n)} " + ", ".join(f"{short(p[1])} after {_time_in_words(p[0])}" for p in path)
-            for n, path in paths.items()] + levels
+    told = [
+        f"{plain(n)} " + ", ".join(f"{short(p[1])} after {_time_in_words(p[0])}" for p in path)
+        for n, path in paths.items()
+    ] + levels
     return show(figure, f"{plain(title)}: {plain(ylabel)} by training time. " + "; ".join(told) + ".")
 
 
@@ -179,8 +200,10 @@ def _line(axes, steps, values, i, label, smooth):
 def _line_in_words(name, steps, values):
     mean = values.mean(0)
     seeds = f" ({len(values)} seeds)" if len(values) > 1 else ""
-    return (f"{plain(name)}{seeds} from {short(mean[0])} at {steps[0]:g} to {short(mean[-1])} at {steps[-1]:g}, "
-            f"lowest {short(mean.min())}, highest {short(mean.max())}")
+    return (
+        f"{plain(name)}{seeds} from {short(mean[0])} at {steps[0]:g} to {short(mean[-1])} at {steps[-1]:g}, "
+        f"lowest {short(mean.min())}, highest {short(mean.max())}"
+    )
 
 
 def _band_in_words(lines):
@@ -238,11 +261,16 @@ def _schedule_in_words(rates):
     """Its stairs where they are few, else its start, its peak and its end."""
     stairs = np.flatnonzero(np.diff(rates, prepend=np.nan))  # where a new rate begins
     if len(stairs) <= 6:
-        return "constant " * (len(stairs) == 1) + ", then ".join(
-            f"{_rate_in_words(rates[i])} from step {i + 1}" for i in stairs) + f" to step {len(rates)}"
+        return (
+            "constant " * (len(stairs) == 1)
+            + ", then ".join(f"{_rate_in_words(rates[i])} from step {i + 1}" for i in stairs)
+            + f" to step {len(rates)}"
+        )
     peak = rates.argmax()
-    return (f"{_rate_in_words(rates[0])} at step 1, highest {_rate_in_words(rates[peak])} at step {peak + 1}, "
-            f"{_rate_in_words(rates[-1])} at step {len(rates)}")
+    return (
+        f"{_rate_in_words(rates[0])} at step 1, highest {_rate_in_words(rates[peak])} at step {peak + 1}, "
+        f"{_rate_in_words(rates[-1])} at step {len(rates)}"
+    )
 
 
 def _by_seconds(points, name):
@@ -251,8 +279,10 @@ def _by_seconds(points, name):
     if path.ndim != 2 or path.shape[1] not in (2, 4):
         raise ValueError(f"{name} has shape {path.shape}; pass (seconds, value) or (seconds, value, low, high) a point")
     if path[:, 0].min() <= 0:
-        raise ValueError(f"{name} has a point at {path[:, 0].min():g} seconds, which a logarithmic axis does not have; "
-                         "pass the start as a reference: references={'Start': value}")
+        raise ValueError(
+            f"{name} has a point at {path[:, 0].min():g} seconds, which a logarithmic axis does not have; "
+            "pass the start as a reference: references={'Start': value}"
+        )
     if path.shape[1] == 2:
         path = path[:, [0, 1, 1, 1]]
     return path[path[:, 0].argsort()]
@@ -286,7 +316,9 @@ def _steps_in_words(paths, steps):
     if steps is None:
         return ["Hollow: the start", "Filled: the end"]
     if any(len(p) not in (1, len(steps)) for p in paths.values()):
-        raise ValueError(f"steps holds {len(steps)} for paths of {', '.join(str(len(p)) for p in paths.values())} "
-                         "points; pass one for each point, or none")
+        raise ValueError(
+            f"steps holds {len(steps)} for paths of {', '.join(str(len(p)) for p in paths.values())} "
+            "points; pass one for each point, or none"
+        )
     between = [f"Dots: {len(steps) - 2} measurements between"] if len(steps) > 2 else []
     return [f"Hollow: step {steps[0]}", *between, f"Filled: step {steps[-1]}"]

@@ -11,5 +11,13 @@ from course_lib.notebook.widgets.panel import Panel, as_text
 from course_lib.notebook.widgets.search import search_box
 from course_lib.notebook.widgets.similarity import similarity_playground, temperature_slider
 
-__all__ = ["Panel", "as_text", "noise_sliders", "search_box", "sentence_map", "similarity_playground",
-           "temperature_slider", "training_dashboard"]
+__all__ = [
+    "Panel",
+    "as_text",
+    "noise_sliders",
+    "search_box",
+    "sentence_map",
+    "similarity_playground",
+    "temperature_slider",
+    "training_dashboard",
+]

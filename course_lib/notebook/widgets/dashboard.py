@@ -35,11 +35,18 @@ class Dashboard(Panel):
     """
 
     def __init__(self, objective, texts, config, evaluate):
-        self.button = ipywidgets.Button(description="Stop", icon="stop", button_style="warning",
-                                        tooltip="End the training now and keep the best weights so far")
+        self.button = ipywidgets.Button(
+            description="Stop",
+            icon="stop",
+            button_style="warning",
+            tooltip="End the training now and keep the best weights so far",
+        )
         self.status, self.curves = ipywidgets.HTML(), ipywidgets.HTML()
-        super().__init__("Training dashboard", [ipywidgets.HBox([self.button, self.status]), self.curves],
-                         lambda: f"<p>{self.status.value}</p>{self.curves.value}")
+        super().__init__(
+            "Training dashboard",
+            [ipywidgets.HBox([self.button, self.status]), self.curves],
+            lambda: f"<p>{self.status.value}</p>{self.curves.value}",
+        )
         self._record, self._error, self._output = None, None, None
         self._config, self._losses, self._evaluations, self._unfinished = config, [], [], []
         self._hint = ""
@@ -87,8 +94,13 @@ class Dashboard(Panel):
     def _train(self, objective, texts, evaluate):
         hook = objective.register_forward_hook(self._after_batch)
         try:
-            self._record = train(objective, texts, self._config, progress=False,
-                                evaluate=evaluate and (lambda encoder: self._evaluate(evaluate, encoder)))
+            self._record = train(
+                objective,
+                texts,
+                self._config,
+                progress=False,
+                evaluate=evaluate and (lambda encoder: self._evaluate(evaluate, encoder)),
+            )
             self._show_end()
         except Exception as error:
             self._error = error

@@ -58,24 +58,42 @@ def _figure(panels, texts, groups, title):
     from sklearn.decomposition import PCA
 
     # not plotly's template, which would add 7 KB to every committed figure
-    figure = make_subplots(cols=len(panels), subplot_titles=[_shown(name) for name in panels],
-                           figure=go.Figure(layout={"template": "none"}))
+    figure = make_subplots(
+        cols=len(panels),
+        subplot_titles=[_shown(name) for name in panels],
+        figure=go.Figure(layout={"template": "none"}),
+    )
     for column, x in enumerate(panels.values(), 1):
         flat = PCA(2, random_state=0).fit_transform(x).astype(float).round(4)
         for i, name in enumerate(dict.fromkeys(groups)):
             mine = [n for n, group in enumerate(groups) if group == name]
-            figure.add_trace(go.Scatter(
-                x=flat[mine, 0].tolist(), y=flat[mine, 1].tolist(), mode="markers", name=_shown(name),
-                legendgroup=name, showlegend=column == 1, hovertext=[_shown(texts[n], 60) for n in mine],
-                hovertemplate="%{hovertext}<extra>%{fullData.name}</extra>",
-                marker={"size": 9, "symbol": SYMBOLS[i], "color": plots.COLOURS[i], "opacity": 0.8}), row=1, col=column)
+            figure.add_trace(
+                go.Scatter(
+                    x=flat[mine, 0].tolist(),
+                    y=flat[mine, 1].tolist(),
+                    mode="markers",
+                    name=_shown(name),
+                    legendgroup=name,
+                    showlegend=column == 1,
+                    hovertext=[_shown(texts[n], 60) for n in mine],
+                    hovertemplate="%{hovertext}<extra>%{fullData.name}</extra>",
+                    marker={"size": 9, "symbol": SYMBOLS[i], "color": plots.COLOURS[i], "opacity": 0.8},
+                ),
+                row=1,
+                col=column,
+            )
     bare = {"showticklabels": False, "zeroline": False, "showgrid": False, "mirror": True, "linecolor": plots.GREY}
     figure.update_xaxes(**bare).update_yaxes(**bare)
     figure.update_layout(
-        title={"text": _shown(title), "x": 0.01}, height=480, margin={"l": 10, "r": 10, "t": 80, "b": 10},
-        font={"size": 14, "color": "black"}, paper_bgcolor="white", plot_bgcolor="white",
-        legend={"orientation": "h", "yanchor": "top", "y": -0.03}, hoverlabel={"align": "left", "bgcolor": "white",
-                                                                              "font": {"color": "black"}})
+        title={"text": _shown(title), "x": 0.01},
+        height=480,
+        margin={"l": 10, "r": 10, "t": 80, "b": 10},
+        font={"size": 14, "color": "black"},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        legend={"orientation": "h", "yanchor": "top", "y": -0.03},
+        hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": "black"}},
+    )
     return figure
 
 

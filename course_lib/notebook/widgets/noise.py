@@ -36,8 +36,9 @@ def noise_sliders(encoder, text, deletion=0.6, masking=0.15, seed=0):
     draw()
     redraw_on_change([line, *sliders.values()], draw, area)
     redraw_on_change([again], next_draw, area)
-    return Panel("A sentence under noise", [line, ipywidgets.HBox([*sliders.values(), again]), area],
-                 lambda: area.value)
+    return Panel(
+        "A sentence under noise", [line, ipywidgets.HBox([*sliders.values(), again]), area], lambda: area.value
+    )
 
 
 def _check(encoder, deletion, masking):
@@ -49,8 +50,15 @@ def _check(encoder, deletion, masking):
 
 
 def _probability(start, label):
-    return ipywidgets.FloatSlider(start, min=0, max=1, step=0.05, description=label, layout=ipywidgets.Layout(
-        width="30em"), style={"description_width": "initial"})
+    return ipywidgets.FloatSlider(
+        start,
+        min=0,
+        max=1,
+        step=0.05,
+        description=label,
+        layout=ipywidgets.Layout(width="30em"),
+        style={"description_width": "initial"},
+    )
 
 
 def _deleted(encoder, tokens, probability, generator):
@@ -65,15 +73,17 @@ def _deleted(encoder, tokens, probability, generator):
     chips = [as_text(name) if stays else _gone(name) for name, stays in zip(tokens.tokens(), kept)]
     return _chips("What TSDAE's encoder reads", chips) + note(
         f"{kept.count(False)} of {int((~special).sum())} tokens deleted. From the one vector of what is left, the "
-        "decoder has to write the whole sentence.")
+        "decoder has to write the whole sentence."
+    )
 
 
 def _masked(encoder, tokens, probability, generator):
     """BERT's noise on a tokenised sentence, as HTML."""
     tokenizer, ids = encoder.tokenizer, torch.tensor([tokens["input_ids"]])  # (1, T)
     special = functional.special_mask(ids, tokenizer.all_special_ids)
-    inputs, labels = functional.mask_tokens(ids, special, probability, tokenizer.mask_token_id, len(tokenizer),
-                                            generator)
+    inputs, labels = functional.mask_tokens(
+        ids, special, probability, tokenizer.mask_token_id, len(tokenizer), generator
+    )
     chosen = labels != -100
     names = zip(tokenizer.convert_ids_to_tokens(inputs[0].tolist()), tokens.tokens(), chosen[0])
     chips = [_hidden(new, old) if hit else as_text(new) for new, old, hit in names]
@@ -81,7 +91,8 @@ def _masked(encoder, tokens, probability, generator):
     return _chips("What the masked language model reads", chips) + note(
         f"{int(chosen.sum())} of {int((~special).sum())} tokens chosen: {by_mask} became {tokenizer.mask_token}, "
         f"{int(chosen.sum()) - by_mask - same} a random token, {same} stayed. The model predicts what stands in "
-        "parentheses.")
+        "parentheses."
+    )
 
 
 def _gone(name):
@@ -95,5 +106,8 @@ def _hidden(new, old):
 def _chips(title, chips):
     """Tokens, already HTML, each in a frame of its own, so that spaces and pieces of words can be told apart."""
     frame = "border:1px solid #888;border-radius:4px;padding:1px 5px;margin:2px;display:inline-block;line-height:1.5"
-    return (f'<p style="margin:0.5em 0 0.1em"><b>{as_text(title)}</b></p><p style="margin:0">'
-            + " ".join(f'<span style="{frame}">{chip}</span>' for chip in chips) + "</p>")
+    return (
+        f'<p style="margin:0.5em 0 0.1em"><b>{as_text(title)}</b></p><p style="margin:0">'
+        + " ".join(f'<span style="{frame}">{chip}</span>' for chip in chips)
+        + "</p>"
+    )

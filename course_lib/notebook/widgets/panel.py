@@ -41,8 +41,13 @@ def as_html(picture):
 
 def field(text, hint, description=""):
     """A line to write in, as wide as the notebook; its value changes when Enter is pressed or the field is left."""
-    return ipywidgets.Text(text, placeholder=hint, description=description, continuous_update=False,
-                           layout=ipywidgets.Layout(width="auto", flex="1 1 auto"))
+    return ipywidgets.Text(
+        text,
+        placeholder=hint,
+        description=description,
+        continuous_update=False,
+        layout=ipywidgets.Layout(width="auto", flex="1 1 auto"),
+    )
 
 
 def redraw_on_change(controls, redraw, area):

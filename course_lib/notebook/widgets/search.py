@@ -48,8 +48,11 @@ def search_box(searchers, query="", k=5, judge=None):
     redraw_on_change([line, button, *choices], search, status)
     named = " and ".join(searchers)
     rows = [ipywidgets.HBox(choices, layout=ipywidgets.Layout(flex_flow="row wrap"))] if choices else []
-    return Panel(f"Search box: {named}", [ipywidgets.HBox([line, button]), *rows, status, results],
-                 lambda: f"<p><b>Question:</b> {as_text(line.value.strip() or '…')}</p>{results.value}")
+    return Panel(
+        f"Search box: {named}",
+        [ipywidgets.HBox([line, button]), *rows, status, results],
+        lambda: f"<p><b>Question:</b> {as_text(line.value.strip() or '…')}</p>{results.value}",
+    )
 
 
 def _results(question, searchers, k):
@@ -69,23 +72,32 @@ def _encoder_of(searcher):
 
 def _checked(searchers):
     if not isinstance(searchers, dict) or not searchers:
-        raise ValueError(f"searchers is {searchers!r:.60}; pass {{name: searcher}} with at least one, such as "
-                         "{'by words': BM25Search(texts)}")
+        raise ValueError(
+            f"searchers is {searchers!r:.60}; pass {{name: searcher}} with at least one, such as "
+            "{'by words': BM25Search(texts)}"
+        )
     for name, searcher in searchers.items():
         if not inspect.isfunction(searcher) and not callable(getattr(searcher, "search", None)):
-            raise TypeError(f"searchers[{name!r}] is a {type(searcher).__name__}, which has no .search(query, k); "
-                            "wrap an encoder as ExactSearch(encoder, texts)")
+            raise TypeError(
+                f"searchers[{name!r}] is a {type(searcher).__name__}, which has no .search(query, k); "
+                "wrap an encoder as ExactSearch(encoder, texts)"
+            )
     return dict(searchers)
 
 
 def _table(question, found, encoders):
     """One column a searcher, one row a place in its list."""
-    cell = (f'align="left" style="text-align:left;vertical-align:top;width:{100 // len(found)}%;white-space:normal;'
-            'line-height:1.35;padding:0.35em 0.8em 0.35em 0"')
+    cell = (
+        f'align="left" style="text-align:left;vertical-align:top;width:{100 // len(found)}%;white-space:normal;'
+        'line-height:1.35;padding:0.35em 0.8em 0.35em 0"'
+    )
     head = "".join(f"<th {cell}>{as_text(name)}</th>" for name in found)
     rows = "".join(
-        "<tr>" + "".join(f"<td {cell}>{_hit(question, name, place, found, encoders[name])}</td>" for name in found) + "</tr>"
-        for place in range(max(map(len, found.values()))))
+        "<tr>"
+        + "".join(f"<td {cell}>{_hit(question, name, place, found, encoders[name])}</td>" for name in found)
+        + "</tr>"
+        for place in range(max(map(len, found.values())))
+    )
     nothing = "".join(note(f"{name} finds nothing: no text fits.") for name, hits in found.items() if not hits)
     return f'<table style="width:100%"><tr>{head}</tr>{rows}</table>{nothing}'
 
@@ -99,11 +111,19 @@ def _hit(question, name, place, found, encoder):
     nearest = not marked and encoder is not None and len(hit.text) > LONGEST
     if nearest:
         shown, _ = _excerpt(question, nearest_sentence(encoder, question, hit.text))
-    also = [f"{other}: {_ordinal(rank)}" for other, hits in found.items() if other != name
-            for rank, one in enumerate(hits, 1) if one.id == hit.id]
-    remarks = ([] if marked else ["no word in common" + ("; its nearest sentence" if nearest else "")]) + (["also " + ", ".join(also)] if also else [])
-    return (f"{place + 1}. <b>{_breakable(hit.id)}</b> &nbsp; {hit.score:.2f}<br>{shown}"
-            + (f"<br><small><i>{as_text('; '.join(remarks))}</i></small>" if remarks else ""))
+    also = [
+        f"{other}: {_ordinal(rank)}"
+        for other, hits in found.items()
+        if other != name
+        for rank, one in enumerate(hits, 1)
+        if one.id == hit.id
+    ]
+    remarks = ([] if marked else ["no word in common" + ("; its nearest sentence" if nearest else "")]) + (
+        ["also " + ", ".join(also)] if also else []
+    )
+    return f"{place + 1}. <b>{_breakable(hit.id)}</b> &nbsp; {hit.score:.2f}<br>{shown}" + (
+        f"<br><small><i>{as_text('; '.join(remarks))}</i></small>" if remarks else ""
+    )
 
 
 def _breakable(name):

@@ -56,9 +56,17 @@ def temperature_slider(cosines, labels, positive=0, temperature=0.05):
     """
     cosines = np.asarray(cosines, dtype=float)
     _check_candidates(cosines, labels, positive, temperature)
-    slider = ipywidgets.FloatLogSlider(temperature, base=10, min=-2, max=0, step=0.05, readout_format=".2g",
-                                       description="Temperature τ", style={"description_width": "initial"},
-                                       layout=ipywidgets.Layout(width="40em", max_width="100%"))
+    slider = ipywidgets.FloatLogSlider(
+        temperature,
+        base=10,
+        min=-2,
+        max=0,
+        step=0.05,
+        readout_format=".2g",
+        description="Temperature τ",
+        style={"description_width": "initial"},
+        layout=ipywidgets.Layout(width="40em", max_width="100%"),
+    )
     area = ipywidgets.HTML()
 
     def draw():
@@ -71,8 +79,10 @@ def temperature_slider(cosines, labels, positive=0, temperature=0.05):
 
 def _check_candidates(cosines, labels, positive, temperature):
     if cosines.ndim != 1 or len(cosines) < 2 or not (np.abs(cosines) <= 1 + 1e-5).all():
-        raise ValueError(f"cosines has shape {cosines.shape} and must hold at least 2 numbers between −1 and 1; pass "
-                         "one row of the matrix of cosines, not divided by a temperature")
+        raise ValueError(
+            f"cosines has shape {cosines.shape} and must hold at least 2 numbers between −1 and 1; pass "
+            "one row of the matrix of cosines, not divided by a temperature"
+        )
     if len(labels) != len(cosines):
         raise ValueError(f"labels holds {len(labels)} texts for {len(cosines)} cosines; pass one a candidate")
     if not 0 <= positive < len(cosines):
@@ -97,7 +107,8 @@ def _softmax_bars(cosines, labels, positive, temperature):
     return plots.show(
         _draw_bars(bars, f"τ = {temperature:.3g}: the loss of this anchor is {loss:.2f}"),
         f"Bars, softmax over {len(cosines)} candidates at temperature {temperature:.3g}: the loss of this anchor is "
-        f"{loss:.3f}. {told}{' …' if len(bars) > 4 else ''}.")
+        f"{loss:.3f}. {told}{' …' if len(bars) > 4 else ''}.",
+    )
 
 
 def _draw_bars(bars, title):
@@ -118,5 +129,13 @@ def _draw_bars(bars, title):
 def _write_beside(axes, y, *columns, **style):
     """Texts in columns on the right of the axes, at a height in its data."""
     for i, words in enumerate(columns):
-        axes.annotate(words, (1, y), (62 * i + 55, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-                      ha="right", va="center", **style)
+        axes.annotate(
+            words,
+            (1, y),
+            (62 * i + 55, 0),
+            xycoords=axes.get_yaxis_transform(),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            **style,
+        )

@@ -123,8 +123,11 @@ def argsort_once(x, y):
 @right(evaluation.average_precision)
 def by_precisions(ranked, grades):
     relevant = [i for i in grades if grades[i] > 0]
-    return sum(sum(j in relevant for j in ranked[: ranked.index(i) + 1]) / (ranked.index(i) + 1)
-               for i in relevant if i in ranked) / max(len(relevant), 1)
+    return sum(
+        sum(j in relevant for j in ranked[: ranked.index(i) + 1]) / (ranked.index(i) + 1)
+        for i in relevant
+        if i in ranked
+    ) / max(len(relevant), 1)
 
 
 @right(evaluation.ndcg_at_k)

@@ -167,17 +167,20 @@ def wrong(exercise, function):
     return outcome
 
 
-@pytest.mark.parametrize("kind, said, change", [
-    ("nan", "NaN", lambda loss: loss * float("nan")),
-    ("nan", "infinity", lambda loss: loss / 0),
-    ("shape", "(1,), and it should be ()", lambda loss: loss[None]),
-    ("dtype", "float64, and it should be float32", lambda loss: loss.double()),
-    ("type", "a tensor is expected, and a number came", lambda loss: loss.item()),
-    ("type", "a tuple came", lambda loss: (loss, loss)),
-    ("type", "an object of type generator", lambda loss: (i for i in range(3))),
-    ("value", "value differs", lambda loss: loss + 1),
-    ("gradient", "no gradient reaches `a`", lambda loss: loss.detach()),
-])
+@pytest.mark.parametrize(
+    "kind, said, change",
+    [
+        ("nan", "NaN", lambda loss: loss * float("nan")),
+        ("nan", "infinity", lambda loss: loss / 0),
+        ("shape", "(1,), and it should be ()", lambda loss: loss[None]),
+        ("dtype", "float64, and it should be float32", lambda loss: loss.double()),
+        ("type", "a tensor is expected, and a number came", lambda loss: loss.item()),
+        ("type", "a tuple came", lambda loss: (loss, loss)),
+        ("type", "an object of type generator", lambda loss: (i for i in range(3))),
+        ("value", "value differs", lambda loss: loss + 1),
+        ("gradient", "no gradient reaches `a`", lambda loss: loss.detach()),
+    ],
+)
 def test_what_differs_is_said(kind, said, change):
     outcome = wrong(simcse.info_nce, lambda a, b, temperature: change(functional.info_nce(a, b, temperature)))
     assert outcome.difference.kind == kind and said in outcome.message
@@ -197,8 +200,10 @@ def test_a_gradient_that_is_wrong_is_shown():
     assert {"expected gradient of `a`", "yours"} <= set(outcome.details)
 
 
-@pytest.mark.parametrize("change", [
-    lambda hidden: hidden.add_(1), lambda hidden: hidden.resize_(1, 1, 2), lambda hidden: hidden.unsqueeze_(0)])
+@pytest.mark.parametrize(
+    "change",
+    [lambda hidden: hidden.add_(1), lambda hidden: hidden.resize_(1, 1, 2), lambda hidden: hidden.unsqueeze_(0)],
+)
 def test_changing_an_argument_is_wrong(change):
     def my_mean_pool(hidden, mask):
         answer = functional.mean_pool(hidden, mask)
@@ -234,8 +239,17 @@ def test_a_function_that_remembers():
 
 
 def test_random_numbers_from_another_place_than_the_generator():
-    exercise = Exercise("kit.draw", "Draw", "easy", 2, functional.draw,
-                        lambda: [((2, 3), torch.Generator().manual_seed(5))], [], ["?", "!"], "")
+    exercise = Exercise(
+        "kit.draw",
+        "Draw",
+        "easy",
+        2,
+        functional.draw,
+        lambda: [((2, 3), torch.Generator().manual_seed(5))],
+        [],
+        ["?", "!"],
+        "",
+    )
     assert exercise.check(lambda shape, generator: torch.rand(shape, generator=generator)).right
     outcome = wrong(exercise, lambda shape, generator: torch.rand(shape))
     assert outcome.difference.kind == "randomness" and "`generator`" in outcome.message
@@ -266,10 +280,32 @@ class Odd:
     __hash__ = None
 
 
-@pytest.mark.parametrize("value", [
-    Odd(), [Odd()], "text", b"bytes", {"a": 1}, {1, 2}, [[1], [1, 2]], object, torch.eye(2).to_sparse(), np.array("x"),
-    np.array([None]), complex(1, 2), range(3), [], torch.tensor([]), torch.nn.Linear(1, 1), open, 10**400, (), float],
-    ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value",
+    [
+        Odd(),
+        [Odd()],
+        "text",
+        b"bytes",
+        {"a": 1},
+        {1, 2},
+        [[1], [1, 2]],
+        object,
+        torch.eye(2).to_sparse(),
+        np.array("x"),
+        np.array([None]),
+        complex(1, 2),
+        range(3),
+        [],
+        torch.tensor([]),
+        torch.nn.Linear(1, 1),
+        open,
+        10**400,
+        (),
+        float,
+    ],
+    ids=lambda value: type(value).__name__,
+)
 def test_odd_results_are_only_wrong(value):
     for exercise in (simcse.info_nce, simcse.two_views, start_here.cosine, sentence_encoder.mean_pool):
         wrong(exercise, lambda *args: value)
@@ -342,8 +378,11 @@ def test_a_check_under_no_grad_asks_for_gradients_all_the_same():
 def test_hints_come_one_by_one():
     exercise = Exercise("kit.pool", "Pool", "easy", 2, functional.mean_pool, lambda: [], [], ["one `x`", "two"], "")
     assert repr(exercise.hint()) == "Hint 1 of 2: one `x`"
-    assert repr(exercise.hint()) == repr(exercise.hint()) == (
-        "Hint 1 of 2: one `x`\nHint 2 of 2: two\nThat was the last one.")
+    assert (
+        repr(exercise.hint())
+        == repr(exercise.hint())
+        == ("Hint 1 of 2: one `x`\nHint 2 of 2: two\nThat was the last one.")
+    )
     assert "<code>x</code>" in exercise.hint()._repr_html_()
 
 
@@ -365,7 +404,10 @@ def test_use_gives_the_library_until_the_learner_is_right(capsys):
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 4 and "your own" in said[0] and "library's" in said[1]
     assert [line.split("; ")[1] for line in said[1:]] == [
-        "yours is not attempted yet.", "yours is not right yet.", "yours raises an error."]
+        "yours is not attempted yet.",
+        "yours is not right yet.",
+        "yours raises an error.",
+    ]
 
 
 # --------------------------------------------------------------------------- what a learner sees
@@ -389,13 +431,22 @@ class Tags(html.parser.HTMLParser):
 def assert_harmless(shown):
     tags = Tags(shown._repr_html_())
     assert not {"script", "img", "onerror"} & set(tags.found)
-    assert "alert(1)" in tags.text and 'mathjax_ignore' in shown._repr_html_()
+    assert "alert(1)" in tags.text and "mathjax_ignore" in shown._repr_html_()
 
 
 def evil_exercise():
     mistake = Mistake("same", lambda ranking: ranking, EVIL, EVIL)
-    return Exercise("kit.evil", EVIL, "easy", 2, lambda ranking: [name + "!" for name in ranking],
-                    lambda: [([EVIL, "b"],)], [mistake], [EVIL, EVIL], EVIL)
+    return Exercise(
+        "kit.evil",
+        EVIL,
+        "easy",
+        2,
+        lambda ranking: [name + "!" for name in ranking],
+        lambda: [([EVIL, "b"],)],
+        [mistake],
+        [EVIL, EVIL],
+        EVIL,
+    )
 
 
 def raises_evil(ranking):
@@ -407,8 +458,17 @@ def prints_evil(ranking):
     return [name + "!" for name in ranking]
 
 
-@pytest.mark.parametrize("function", [raises_evil, prints_evil, lambda ranking: list(ranking),
-                                      lambda ranking: [EVIL, EVIL], lambda ranking: {EVIL: EVIL}, lambda ranking: None])
+@pytest.mark.parametrize(
+    "function",
+    [
+        raises_evil,
+        prints_evil,
+        lambda ranking: list(ranking),
+        lambda ranking: [EVIL, EVIL],
+        lambda ranking: {EVIL: EVIL},
+        lambda ranking: None,
+    ],
+)
 def test_text_is_shown_as_text(function):
     assert_harmless(evil_exercise().check(function))
 
@@ -444,7 +504,8 @@ def test_a_wrong_answer_shows_inputs_expected_and_got():
     assert list(outcome.details) == ["`a`", "`b`", "`temperature`", "expected", "yours"]
     assert all(len(line) <= 110 for line in repr(outcome).splitlines())
     assert float(outcome.details["yours"].split()[0]) == pytest.approx(
-        float(outcome.details["expected"].split()[0]) + 1, abs=2e-3)
+        float(outcome.details["expected"].split()[0]) + 1, abs=2e-3
+    )
 
 
 def test_values_are_short_and_tell_apart():
@@ -459,8 +520,9 @@ def test_values_are_short_and_tell_apart():
 
 def test_a_broken_exercise_says_so():
     mistake = Mistake("broken", lambda hidden, mask: hidden.nothing, "It is broken.", "Mend it.")
-    exercise = Exercise("kit.pool", "Pool", "easy", 2, functional.mean_pool, sentence_encoder.mean_pool.cases,
-                        [mistake], ["?", "!"], "")
+    exercise = Exercise(
+        "kit.pool", "Pool", "easy", 2, functional.mean_pool, sentence_encoder.mean_pool.cases, [mistake], ["?", "!"], ""
+    )
     with pytest.raises(RuntimeError, match="kit.pool is broken: mistake 'broken' raised"):
         exercise.check(lambda hidden, mask: hidden.sum(1))
     exercise = Exercise("kit.pool", "Pool", "easy", 2, functional.mean_pool, lambda: [torch.zeros(1)], [], ["?"], "")
@@ -468,9 +530,14 @@ def test_a_broken_exercise_says_so():
         exercise.check(functional.mean_pool)
 
 
-@pytest.mark.parametrize("name, difficulty, names, message", [
-    ("pool", "easy", ["a"], "module.variable"), ("kit.pool", "trivial", ["a"], "easy, medium, hard"),
-    ("kit.pool", "easy", ["a", "a"], "same name")])
+@pytest.mark.parametrize(
+    "name, difficulty, names, message",
+    [
+        ("pool", "easy", ["a"], "module.variable"),
+        ("kit.pool", "trivial", ["a"], "easy, medium, hard"),
+        ("kit.pool", "easy", ["a", "a"], "same name"),
+    ],
+)
 def test_a_wrongly_made_exercise_is_refused(name, difficulty, names, message):
     mistakes = [Mistake(each, functional.max_pool, "?", "!") for each in names]
     with pytest.raises(ValueError, match=message):
@@ -478,8 +545,17 @@ def test_a_wrongly_made_exercise_is_refused(name, difficulty, names, message):
 
 
 def test_arguments_may_be_named():
-    exercise = Exercise("kit.nce", "The loss", "easy", 2, functional.info_nce,
-                        lambda: [dict(zip("ab", simcse.info_nce.argument_sets[0])) | {"temperature": 0.3}], [], [], "")
+    exercise = Exercise(
+        "kit.nce",
+        "The loss",
+        "easy",
+        2,
+        functional.info_nce,
+        lambda: [dict(zip("ab", simcse.info_nce.argument_sets[0])) | {"temperature": 0.3}],
+        [],
+        [],
+        "",
+    )
     assert exercise.check(lambda b, a, temperature: functional.info_nce(a, b, temperature)).right
     assert exercise.check(lambda a, b, temperature: functional.info_nce(a, b, 1.0)).status == "wrong"
 

@@ -61,8 +61,19 @@ def test_the_table_is_in_the_order_of_the_notebooks():
     assert topics[:4] == ["start_here", "sentence_encoder", "evaluation", "masked_language_model"]
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"{", b"\xff\xfe\x00", b"[]", b'{"right": []}', b'{"right": {"simcse.info_nce": 3}}', b"null", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"[]",
+        b'{"right": []}',
+        b'{"right": {"simcse.info_nce": 3}}',
+        b"null",
+        b"[" * 100_000,
+    ],
+)
 def test_an_unreadable_file_is_set_aside_and_said(own_progress_file, content):
     own_progress_file.write_bytes(content)
     outcome = sentence_encoder.mean_pool.check(my_mean_pool)
@@ -105,21 +116,31 @@ def test_a_new_module_is_found_by_itself(tmp_path, monkeypatch):
     (tmp_path / "later_method.py").write_text(
         "from course_lib.notebook.exercises.kit import Exercise\n"
         'NOTEBOOK = "99_later"\n'
-        'loss = Exercise("later_method.loss", "Loss", "easy", 3, len, lambda: [([1, 2],)], [], ["?", "!"], "")\n')
+        'loss = Exercise("later_method.loss", "Loss", "easy", 3, len, lambda: [([1, 2],)], [], ["?", "!"], "")\n'
+    )
     monkeypatch.setattr(exercises, "__path__", [*exercises.__path__, str(tmp_path)])
     assert exercises.all_exercises()[-1].name == "later_method.loss"
 
 
 def test_in_a_real_kernel_and_after_it():
     """An endless loop in a notebook's cell is reported, and another process, this one, knows what was solved."""
-    notebook = new_notebook(cells=[new_code_cell(source) for source in (
-        "from course_lib.notebook.exercises import sentence_encoder", sentence_encoder.mean_pool.solution_source,
-        "sentence_encoder.mean_pool.check(my_mean_pool)",
-        "def my_max_pool(hidden, mask):\n    while True:\n        pass",
-        "sentence_encoder.max_pool.seconds = 1\nsentence_encoder.max_pool.check(my_max_pool)")])
+    notebook = new_notebook(
+        cells=[
+            new_code_cell(source)
+            for source in (
+                "from course_lib.notebook.exercises import sentence_encoder",
+                sentence_encoder.mean_pool.solution_source,
+                "sentence_encoder.mean_pool.check(my_mean_pool)",
+                "def my_max_pool(hidden, mask):\n    while True:\n        pass",
+                "sentence_encoder.max_pool.seconds = 1\nsentence_encoder.max_pool.check(my_max_pool)",
+            )
+        ]
+    )
     NotebookClient(notebook, timeout=300, startup_timeout=300, kernel_name="python3").execute()
-    solved, endless = ([cell.outputs[-1].data[kind] for kind in ("text/plain", "text/html")]
-                       for cell in (notebook.cells[2], notebook.cells[4]))
+    solved, endless = (
+        [cell.outputs[-1].data[kind] for kind in ("text/plain", "text/html")]
+        for cell in (notebook.cells[2], notebook.cells[4])
+    )
     assert all("right." in text for text in solved)
     assert all("was stopped" in text for text in endless)
     assert "line 2: while True:" in endless[0] or "line 3: pass" in endless[0]

@@ -23,8 +23,12 @@ LONG = "A title that nobody wanted to be this long, of the _figure_ that $nobody
 def drawing_functions():
     """Every public function in the rooms of the figures, found rather than listed, so that none can be forgotten."""
     rooms = [importlib.import_module(f"{plots.__name__}.{m.name}") for m in pkgutil.iter_modules(plots.__path__)]
-    found = {n: f for room in rooms for n, f in inspect.getmembers(room, inspect.isfunction)
-             if f.__module__ == room.__name__ != plots.picture.__name__ and not n.startswith("_")}
+    found = {
+        n: f
+        for room in rooms
+        for n, f in inspect.getmembers(room, inspect.isfunction)
+        if f.__module__ == room.__name__ != plots.picture.__name__ and not n.startswith("_")
+    }
     return found.keys() - {"comparison_picture"}  # bytes for a file, not a Picture
 
 
@@ -79,8 +83,19 @@ def test_text_is_drawn_as_text(drawn, figure):
     assert len(texts) > 3 and not any(t.get_parse_math() for t in texts)
 
 
-@pytest.mark.parametrize("name", ["histogram", "cosine_histogram", "sentence_map", "curves", "learning_rates",
-                                  "frontier", "alignment_uniformity", "memory_bars"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "histogram",
+        "cosine_histogram",
+        "sentence_map",
+        "curves",
+        "learning_rates",
+        "frontier",
+        "alignment_uniformity",
+        "memory_bars",
+    ],
+)
 def test_a_name_with_an_underscore_is_in_the_legend(drawn, name):
     assert any("$a_b$" in t.get_text() for legend in legends(drawn[name][1]) for t in legend.get_texts())
 
@@ -100,17 +115,28 @@ def legends(figure):
 @pytest.mark.parametrize("colour", [*plots.COLOURS, plots.picture.PALE, "white", "#888888"])
 def test_ink_can_be_read_on_every_colour(colour):
     """Contrast of at least 4.5 to 1, as WCAG 2.2 asks of text (success criterion 1.4.3)."""
+
     def luminance(c):
-        return sum(w * (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4)
-                   for w, v in zip((0.2126, 0.7152, 0.0722), to_rgb(c)))
+        return sum(
+            w * (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4)
+            for w, v in zip((0.2126, 0.7152, 0.0722), to_rgb(c))
+        )
 
     low, high = sorted(luminance(c) for c in (colour, plots.picture.ink(colour)))
     assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
-@pytest.mark.parametrize("name, shown", {"ndcg@10": "nDCG@10", "Across libraries, map": "Across libraries, MAP",
-                                         "STS-B, spearman": "STS-B, Spearman", "map of texts": "map of texts",
-                                         "bitmap": "bitmap", "mrr@5": "MRR@5"}.items())
+@pytest.mark.parametrize(
+    "name, shown",
+    {
+        "ndcg@10": "nDCG@10",
+        "Across libraries, map": "Across libraries, MAP",
+        "STS-B, spearman": "STS-B, Spearman",
+        "map of texts": "map of texts",
+        "bitmap": "bitmap",
+        "mrr@5": "MRR@5",
+    }.items(),
+)
 def test_metrics_are_written_as_the_field_writes_them(name, shown):
     assert plots.picture.measure(name) == shown
 

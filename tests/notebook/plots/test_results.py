@@ -43,7 +43,9 @@ def test_gains_stand_at_their_differences_and_a_row_without_one_is_named(drawn, 
     for axes, of in zip(figure.axes, examples.GAINS.values()):
         found = [d for rows in of.values() for d in rows.values() if d]
         points = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
-        spans = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2 and line.get_color() != "black"]
+        spans = [
+            tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2 and line.get_color() != "black"
+        ]
         assert points == [d.difference for d in found] and spans == [(d.low, d.high) for d in found]
     assert [t.get_text() for t in texts].count("not recorded") == 2
 
@@ -63,8 +65,10 @@ def test_parts_of_memory_stand_one_behind_the_other(drawn, examples):
 
 BAD = {
     "no records": (lambda: plots.comparison_bars([]), "records is empty"),
-    "a task nobody measured": (lambda: plots.comparison_bars([{"method": "a", "b": (1, 0, 2)}], ["sts"]),
-                               "sts; measured: b"),
+    "a task nobody measured": (
+        lambda: plots.comparison_bars([{"method": "a", "b": (1, 0, 2)}], ["sts"]),
+        "sts; measured: b",
+    ),
     "an interval beside its value": (lambda: plots.bootstrap_distribution([0.1, 0.2], 0.5, 0, 0.2), "observed is 0.5"),
     "no gains": (lambda: plots.gains({}, "a"), "tasks is {}"),
     "gains of no row": (lambda: plots.gains({"a": {"b": {}}}, "c"), r"tasks\['a'\]\['b'\] is {}"),

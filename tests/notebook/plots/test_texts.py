@@ -43,8 +43,9 @@ def test_noise_of_the_masked_language_model(base_encoder_folder):
     tokenizer = AutoTokenizer.from_pretrained(base_encoder_folder)
     ids = tokenizer("Return the indices that would sort an array along an axis.", return_tensors="pt").input_ids
     special = torch.tensor([tokenizer.get_special_tokens_mask(ids[0], already_has_special_tokens=True)]).bool()
-    inputs, labels = functional.mask_tokens(ids, special, 0.4, tokenizer.mask_token_id, len(tokenizer),
-                                            torch.Generator().manual_seed(1))
+    inputs, labels = functional.mask_tokens(
+        ids, special, 0.4, tokenizer.mask_token_id, len(tokenizer), torch.Generator().manual_seed(1)
+    )
     tokens, noisy = (tokenizer.convert_ids_to_tokens(x[0].tolist()) for x in (ids, inputs))
     picture = plots.token_noise(tokens, {"Draw 1": noisy}, {"Draw 1": labels[0] != -100})
     assert f"Draw 1, {(labels != -100).sum()} of {len(tokens)} to predict" in picture.alt and "[MASK]" in picture.alt

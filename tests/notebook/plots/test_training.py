@@ -82,9 +82,16 @@ def test_frontier_is_in_the_order_of_time_with_its_intervals(drawn, examples):
     assert levels == {"Base encoder: 0.340": 0.34, "BM25: 0.605": 0.605}
 
 
-@pytest.mark.parametrize("low, high, ticks", [
-    (120, 1800, ["10 min", "2 min", "30 min", "6 min"]), (12, 30_000, ["1 min", "10 min", "1 h", "10 s", "10 h"]),
-    (47, 47, ["47 s"]), (1, 1, ["1 s"]), (90, 95, ["90 s"])])
+@pytest.mark.parametrize(
+    "low, high, ticks",
+    [
+        (120, 1800, ["10 min", "2 min", "30 min", "6 min"]),
+        (12, 30_000, ["1 min", "10 min", "1 h", "10 s", "10 h"]),
+        (47, 47, ["47 s"]),
+        (1, 1, ["1 s"]),
+        (90, 95, ["90 s"]),
+    ],
+)
 def test_ticks_of_time_are_telling_and_apart(low, high, ticks):
     figure, axes = plots.picture.plt.subplots()
     axes.set_xscale("log")

@@ -26,10 +26,9 @@ ProfileOption = Annotated[
 @app.command()
 def doctor():
     """Say what this machine has, which profile it gets, what is missing and what to do about it."""
-    from course_lib import diagnosis
 
     table = Table(show_header=False, box=None, padding=(0, 1))
-    checks = diagnosis.checks()
+    checks = doctor.checks()
     for check in checks:
         mark = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]problem[/]"}[check.state]
         table.add_row(mark, check.name, check.found + (f"\n→ {check.remedy}" if check.remedy else ""))
@@ -48,8 +47,8 @@ def compare(
     sentences: Annotated[int | None, typer.Option(help="Train on so many sentences instead of the profile's.")] = None,
 ):
     """Train what the course teaches, measure it on held-out labels, print the comparison. Finished runs are not repeated."""
-    from course_lib import experiments
-    from course_lib.evaluation import comparison
+    from course_lib.experiments import comparison
+    from course_lib.experiments import runs as experiments
 
     try:
         chosen = _profile(profile) if sentences is None else _profile(profile).at_sentences(sentences)
@@ -74,17 +73,17 @@ def search(
     profile: ProfileOption = None,
 ):
     """Search your Python documentation, or your own text, by meaning."""
-    from course_lib import experiments
-    from course_lib.adaptation_runs import load_judge
+    from course_lib.experiments import runs as experiments
+    from course_lib.experiments.adaptation_runs import load_judge
     from course_lib.search import Reranked, matched_words, nearest_sentence
-    from course_lib.texts import own_corpus
+    from course_lib.texts import own_text
 
     if not query.strip():
         _fail(ValueError('the query is empty; say what you look for, as in: course search "merge two tables"'))
     try:
         chosen = _profile(profile)
         method = encoder or experiments.best_trained(chosen)
-        texts = own_corpus.load(corpus) if corpus else experiments.load_docs().search_texts
+        texts = own_text.load(corpus) if corpus else experiments.load_docs().search_texts
         searcher = experiments.searcher(method, texts, chosen)
         hits = (Reranked(searcher, load_judge()) if rerank else searcher).search(query, k=results)
     except (ValueError, OSError, TypeError) as error:
@@ -117,11 +116,11 @@ def adapt(
     profile: ProfileOption = None,
 ):
     """Adapt a finished sentence encoder to your own text, without a label (notebook 10 says when that helps)."""
-    from course_lib import adaptation_runs
-    from course_lib.texts import own_corpus
+    from course_lib.experiments import adaptation_runs
+    from course_lib.texts import own_text
 
     try:
-        chosen, texts = _profile(profile), own_corpus.load(corpus)
+        chosen, texts = _profile(profile), own_text.load(corpus)
         console.print(f"{len(texts):,} texts. Ctrl-C stops; the same command goes on.")
         record = adaptation_runs.adapt(texts, output, chosen, start, steps)
     except (ValueError, OSError, TypeError) as error:
@@ -136,7 +135,7 @@ def adapt(
 
 
 def _profile(name):
-    from course_lib.notebook.profile import current_profile
+    from course_lib.experiments.profiles import current_profile
 
     try:
         return current_profile(name)

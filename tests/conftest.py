@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from course_lib.encoder import SentenceEncoder
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.texts import python_docs
 
 # pytest-xdist's workers and a shell's background jobs ignore Ctrl-C, which some tests here are about

@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from course_lib import adaptation_runs as runs
-from course_lib import domain_adaptation as adaptation
-from course_lib import experiments, source_models
-from course_lib.notebook.profile import PROFILES
+from course_lib.experiments import adaptation_runs as runs
+from course_lib.experiments import domain_adaptation as adaptation
+from course_lib.experiments import runs as experiments
+from course_lib.experiments.profiles import PROFILES
+from course_lib.recipes import source_models
 from course_lib.search import BM25Search
 
 RECIPES = {name: dataclasses.replace(r, steps=2, batch_size=8) for name, r in PROFILES["smoke"].recipes.items()}
@@ -24,7 +25,7 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "load_generator", lambda: generator)  # it writes nonsense, which costs as much as sense
         patch.setattr(experiments, "runs_folder", lambda: folder / "runs")
-        patch.setattr("course_lib.resumable.cache_folder", lambda: folder)
+        patch.setattr("course_lib.storage.cache_folder", lambda: folder)
         yield folder
 
 

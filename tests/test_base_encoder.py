@@ -4,12 +4,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from course_lib import base_encoder
-from course_lib.base_encoder import WithoutStart, choose_pieces, forget_start, prune, save_masked_lm
-from course_lib.encoder import SentenceEncoder
 from course_lib.evaluation import evaluate_sts
 from course_lib.experiments import reference_folder
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import MaskedLanguageModel
+from course_lib.recipes import base_encoder
+from course_lib.recipes.base_encoder import WithoutStart, choose_pieces, forget_start, prune, save_masked_lm
 from course_lib.texts import hub
 
 TEXTS = ["Sort the values of an array.", "Read a table from a file.", "The Fourier transform of a real signal."]

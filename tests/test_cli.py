@@ -4,11 +4,11 @@ import pytest
 from sentence_transformers import SentenceTransformer
 from typer.testing import CliRunner
 
-from course_lib import adaptation_runs, experiments
-from course_lib import domain_adaptation as adaptation
 from course_lib.cli import app
-from course_lib.encoder import SentenceEncoder
-from course_lib.notebook.profile import PROFILES
+from course_lib.experiments import adaptation_runs, experiments
+from course_lib.experiments import domain_adaptation as adaptation
+from course_lib.experiments.profiles import PROFILES
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import Cropping
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib import functional
-from course_lib.encoder import SentenceEncoder
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import ContrastiveTension, InBatchContrastiveTension
 from course_lib.training import TrainingConfig, train
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from course_lib import objectives
-from course_lib.encoder import SentenceEncoder
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.training import TrainingConfig, train
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

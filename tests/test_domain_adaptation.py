@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from course_lib import domain_adaptation as adaptation
+from course_lib.experiments import domain_adaptation as adaptation
 from course_lib.objectives import CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
 from course_lib.search import BM25Search, ExactSearch
 from course_lib.texts.harvest import LIBRARIES
-
 
 # --------------------------------------------------------------------------- the two domains
 

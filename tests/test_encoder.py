@@ -12,7 +12,7 @@ from tokenizers.processors import RobertaProcessing
 from transformers import PreTrainedTokenizerFast
 
 from course_lib import functional
-from course_lib.encoder import SentenceEncoder
+from course_lib.models.encoder import SentenceEncoder
 
 
 @pytest.fixture(scope="module")

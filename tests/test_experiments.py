@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from course_lib import experiments, objectives
-from course_lib.evaluation import comparison
-from course_lib.evaluation.comparison import RunRecord
-from course_lib.notebook.profile import PROFILES, current_profile
+from course_lib.experiments import comparison, objectives
+from course_lib.experiments import runs as experiments
+from course_lib.experiments.comparison import RunRecord
+from course_lib.experiments.profiles import PROFILES, current_profile
 
 QUERIES = 6  # of each task: embedding what they are searched in takes most of the time here
 

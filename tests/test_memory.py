@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from course_lib.memory import training_memory
 from course_lib.objectives import (
     ContrastiveTension,
     DenoisingAutoEncoder,
@@ -12,6 +11,7 @@ from course_lib.objectives import (
     SimCSE,
 )
 from course_lib.training import TrainingConfig
+from course_lib.training.memory import training_memory
 
 CONFIG = TrainingConfig(precision="fp32")
 TEXTS = ["Sort an array along an axis.", "The inverse of a matrix.", "Fill in missing values.", "A random number."] * 4

@@ -9,7 +9,7 @@ from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from course_lib import functional
-from course_lib.encoder import SentenceEncoder
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import Cropping, MaskedLanguageModel, SimCSE
 
 FAMILIES = {

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from course_lib.objectives import CrossEncoder
-from course_lib.resumable import fingerprint, in_chunks
 from course_lib.search import BM25Search, ExactSearch, HybridSearch
+from course_lib.storage import fingerprint, in_chunks
 
 ITEMS = [f"text {i}" for i in range(23)]
 
@@ -55,7 +55,7 @@ def test_interrupted_work_ends_as_if_it_had_not_been(tmp_path, stop_after):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from course_lib import resumable
+from course_lib import storage as resumable
 
 def die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -192,7 +192,7 @@ def test_a_search_is_known_by_its_texts_its_settings_and_its_encoder(shallow):
 
 
 KNOWN = """
-from course_lib.resumable import fingerprint
+from course_lib.storage import fingerprint
 from course_lib.search import BM25Search
 texts = {str(i): f"Sort the rows of table {i} by column {chr(97 + i)}." for i in range(20)}
 print(fingerprint([BM25Search(texts), texts, {"bm25", "dense", "both"}]))

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from course_lib import domain_adaptation as adaptation
-from course_lib import source_models
-from course_lib.adaptation_runs import GENERATOR, JUDGE, load_generator, load_judge
+from course_lib.experiments import domain_adaptation as adaptation
+from course_lib.experiments.adaptation_runs import GENERATOR, JUDGE, load_generator, load_judge
+from course_lib.recipes import source_models
 
 
 def last_evaluation(folder, part):

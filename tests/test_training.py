@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from course_lib import functional, training
-from course_lib.encoder import SentenceEncoder
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import MaskedLanguageModel, SimCSE
 from course_lib.training import Batches, TrainingConfig, choose_precision, schedule, train
 

@@ -8,7 +8,7 @@ import transformers
 from torch import nn
 
 from course_lib import functional
-from course_lib.encoder import SentenceEncoder
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import DenoisingAutoEncoder
 from course_lib.objectives.tsdae import Decoder
 from course_lib.training import TrainingConfig, train

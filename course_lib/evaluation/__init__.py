@@ -1,7 +1,7 @@
 """Measuring embeddings: similarity, ranking, geometry, and whether a difference is real."""
 
 from course_lib.evaluation.geometry import embedding_geometry
-from course_lib.evaluation.ranking import (
+from course_lib.evaluation.retrieval import (
     average_precision,
     evaluate_reranking,
     evaluate_retrieval,

@@ -10,10 +10,10 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from course_lib.evaluation.comparison import machine
-from course_lib.notebook.profile import current_profile
+from course_lib.experiments.comparison import machine
+from course_lib.experiments.profiles import current_profile
 from course_lib.notebook.start import TIMES
-from course_lib.texts.store import write_atomically
+from course_lib.storage import write_atomically
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 

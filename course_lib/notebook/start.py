@@ -6,7 +6,7 @@ import warnings
 
 import torch
 
-from course_lib.notebook.profile import DATA, current_profile
+from course_lib.experiments.profiles import DATA, current_profile
 
 TIMES = DATA / "notebook_times.json"
 

@@ -5,7 +5,7 @@ import copy
 import torch
 
 from course_lib import functional
-from course_lib.encoder import SentenceEncoder
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives.base import Objective
 
 

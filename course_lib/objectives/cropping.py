@@ -2,7 +2,7 @@
 
 import torch
 
-from course_lib.objectives.ranking import MultipleNegativesRanking
+from course_lib.objectives.multiple_negatives_ranking import MultipleNegativesRanking
 
 
 class Cropping(MultipleNegativesRanking):

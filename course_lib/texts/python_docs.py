@@ -13,8 +13,8 @@ from pathlib import Path
 
 from huggingface_hub.utils import WeakFileLock
 
+from course_lib.storage import DATA, cache_folder, write_atomically
 from course_lib.texts.harvest import LIBRARIES, Document, fingerprint, harvest, is_public, library_folder
-from course_lib.texts.store import DATA, cache_folder, write_atomically
 
 QUESTIONS = DATA / "questions.jsonl"
 SPLITS = ("train", "validation", "test")

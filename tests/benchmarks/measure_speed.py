@@ -54,7 +54,7 @@ def matrix_rate(precision, size=1536):
 
 def ours_train(folder, sentences, precision):
     """SimCSE with this course's loop; seconds for one pass, tokenising included."""
-    from course_lib.encoder import SentenceEncoder
+    from course_lib.models.encoder import SentenceEncoder
     from course_lib.objectives import SimCSE
     from course_lib.training import TrainingConfig, train
 
@@ -106,7 +106,7 @@ def peer_train(folder, sentences, precision):
 
 def ours_encode(folder, sentences, precision):
     """Embedding the sentences with SentenceEncoder; seconds."""
-    from course_lib.encoder import SentenceEncoder
+    from course_lib.models.encoder import SentenceEncoder
 
     encoder = SentenceEncoder.from_pretrained(folder, max_length=LENGTH, device="cpu")
     encoder.encode(sentences[:BATCH])

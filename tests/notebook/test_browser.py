@@ -18,8 +18,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from course_lib.storage import cache_folder
 from course_lib.texts import python_docs
-from course_lib.texts.store import cache_folder
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -262,7 +262,7 @@ def test_notebook_05_runs_after_a_restart_and_its_slider_changes_the_figure(page
 NASTY = r'Sort <script>window.harm = 1</script> <img src="x" onerror="window.harm = 2"> $x^2$ \(y_1\) $$z$$ coins.'
 START = f"""
 from IPython.display import HTML
-from course_lib import experiments
+from course_lib.experiments import runs as experiments
 from course_lib.notebook import start, widgets
 from course_lib.objectives import SimCSE
 from course_lib.search import BM25Search

@@ -10,7 +10,7 @@ import transformers
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss, MultipleNegativesRankingLoss
 from torch import nn
 
-from course_lib.encoder import SentenceEncoder
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import CrossEncoder
 from course_lib.training import TrainingConfig, train
 

@@ -7,8 +7,8 @@ import transformers
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
-from course_lib.base_encoder import ancestor_folder
-from course_lib.encoder import POOLING, SentenceEncoder
+from course_lib.models.encoder import POOLING, SentenceEncoder
+from course_lib.recipes.base_encoder import ancestor_folder
 
 
 @pytest.fixture(scope="module")

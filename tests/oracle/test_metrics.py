@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from course_lib.base_encoder import ancestor_folder
 from course_lib.evaluation import (
     evaluate_reranking,
     evaluate_retrieval,
@@ -14,6 +13,7 @@ from course_lib.evaluation import (
     score_rankings,
     sts_similarities,
 )
+from course_lib.recipes.base_encoder import ancestor_folder
 from course_lib.search import rank_bm25
 
 OURS = ("ndcg@10", "map", "mrr@10", "recall@100")

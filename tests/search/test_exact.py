@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from course_lib.base_encoder import ancestor_folder
-from course_lib.encoder import SentenceEncoder
+from course_lib.models.encoder import SentenceEncoder
+from course_lib.recipes.base_encoder import ancestor_folder
 from course_lib.search import ExactSearch, Hit
 from course_lib.search.exact import top
 

@@ -21,7 +21,7 @@ def task(docs):
 
 @pytest.fixture(scope="module")
 def retrievers(task, base_encoder_folder):
-    from course_lib.encoder import SentenceEncoder
+    from course_lib.models.encoder import SentenceEncoder
 
     encoder = SentenceEncoder.from_pretrained(base_encoder_folder, device="cpu", max_length=24)
     encoder.transformer.encoder.layer = encoder.transformer.encoder.layer[:2]

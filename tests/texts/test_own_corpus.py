@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from course_lib.texts import own_corpus
+from course_lib.texts import own_text
 
 
 @pytest.fixture
@@ -16,19 +16,19 @@ def real(docs):
 
 def test_one_text_a_line(tmp_path, real):
     (tmp_path / "lines.txt").write_text("\n".join(real) + "\n", encoding="utf-8")
-    assert own_corpus.load(tmp_path / "lines.txt") == list(dict.fromkeys(real))
+    assert own_text.load(tmp_path / "lines.txt") == list(dict.fromkeys(real))
 
 
 def test_paragraphs_where_there_are_blank_lines(tmp_path, real):
     wrapped = [text.replace(" ", "\n", 1) for text in real]
     (tmp_path / "book.txt").write_text("\n\n".join(wrapped), encoding="utf-8")
-    assert own_corpus.load(tmp_path / "book.txt") == list(dict.fromkeys(real))
-    assert own_corpus.load(tmp_path / "book.txt", unit="line")[0] == real[0].split(" ", 1)[0]
+    assert own_text.load(tmp_path / "book.txt") == list(dict.fromkeys(real))
+    assert own_text.load(tmp_path / "book.txt", unit="line")[0] == real[0].split(" ", 1)[0]
 
 
 def test_sentences(tmp_path):
     (tmp_path / "book.txt").write_text("This is one, e.g. here. This is\ntwo.\n\nAnd three.\n")
-    sentences = own_corpus.load(tmp_path / "book.txt", unit="sentence")
+    sentences = own_text.load(tmp_path / "book.txt", unit="sentence")
     assert sentences == ["This is one, e.g. here.", "This is two.", "And three."]
 
 
@@ -38,12 +38,12 @@ def test_a_column_of_a_table(tmp_path, real, suffix, separator):
 
     with open(tmp_path / f"table{suffix}", "w", newline="", encoding="utf-8") as file:
         csv.writer(file, delimiter=separator).writerows([["id", "text"], *enumerate(real)])
-    assert own_corpus.load(tmp_path / f"table{suffix}", column="text") == list(dict.fromkeys(real))
+    assert own_text.load(tmp_path / f"table{suffix}", column="text") == list(dict.fromkeys(real))
 
 
 def test_a_field_of_json_lines(tmp_path, real):
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"id": i, "body": t}) for i, t in enumerate(real)))
-    assert own_corpus.load(tmp_path / "rows.jsonl", column="body") == list(dict.fromkeys(real))
+    assert own_text.load(tmp_path / "rows.jsonl", column="body") == list(dict.fromkeys(real))
 
 
 def test_a_folder_of_notes(tmp_path):
@@ -53,7 +53,7 @@ def test_a_folder_of_notes(tmp_path):
     )
     (tmp_path / "deeper" / "b.txt").write_text("The second file.\n")
     (tmp_path / "c.py").write_text("not = 'a note'\n")
-    assert own_corpus.load(tmp_path) == ["The title", "See the guide for it.", "An item.", "The second file."]
+    assert own_text.load(tmp_path) == ["The title", "See the guide for it.", "An item.", "The second file."]
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,16 @@ def test_a_folder_of_notes(tmp_path):
 def test_errors_say_what_to_do(tmp_path, name, content, options, error, says):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(error, match=says):
-        own_corpus.load(tmp_path / name, **options)
+        own_text.load(tmp_path / name, **options)
 
 
 def test_a_path_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="`path` .*nowhere.* does not exist"):
-        own_corpus.load(tmp_path / "nowhere.txt")
+        own_text.load(tmp_path / "nowhere.txt")
     with pytest.raises(ValueError, match="folder without a .txt or .md file"):
-        own_corpus.load(tmp_path)
+        own_text.load(tmp_path)
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_a_text(tmp_path):
     (tmp_path / "t.csv").write_bytes('\ufefftext,id\r\none,1\r\n"two\r\nlines",2\r\n'.encode("utf-8"))
-    assert own_corpus.load(tmp_path / "t.csv", column="text") == ["one", "two lines"]
+    assert own_text.load(tmp_path / "t.csv", column="text") == ["one", "two lines"]

@@ -3,7 +3,7 @@
 import contextlib
 import json
 
-from course_lib.texts import store
+from course_lib import storage as store
 
 FILE = "exercises.json"
 

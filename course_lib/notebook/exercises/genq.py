@@ -5,9 +5,9 @@ import torch.nn.functional as F
 
 from course_lib import functional
 from course_lib.functional import cosine
+from course_lib.models.sampling import nucleus as library_nucleus
 from course_lib.notebook.exercises.kit import Exercise, Mistake
-from course_lib.objectives import ranking
-from course_lib.objectives.sampling import nucleus as library_nucleus
+from course_lib.objectives import multiple_negatives_ranking as ranking
 
 NOTEBOOK = "08_genq"
 

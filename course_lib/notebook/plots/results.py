@@ -217,7 +217,7 @@ def _rows(records, tasks):
         rows = records
         headings = {k: k for r in rows for k, v in r.items() if isinstance(v, tuple)}
     else:
-        from course_lib.evaluation.comparison import table, task_titles
+        from course_lib.experiments.comparison import table, task_titles
 
         rows, headings = table(records), task_titles(records)
     unknown = [t for t in tasks or () if t not in headings]

@@ -7,7 +7,7 @@ import textwrap
 
 import numpy as np
 
-from course_lib.encoder import SentenceEncoder
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.notebook import plots
 from course_lib.search.exact import unit_embeddings
 

@@ -13,10 +13,10 @@ import numpy as np
 import psutil
 import torch
 
-from course_lib.evaluation.ranking import evaluate_retrieval
+from course_lib.evaluation.retrieval import evaluate_retrieval
 from course_lib.evaluation.significance import bootstrap_interval, bootstrap_spearman, paired_bootstrap
 from course_lib.evaluation.sts import sts_similarities
-from course_lib.texts.store import write_atomically
+from course_lib.storage import write_atomically
 
 PACKAGES = ("torch", "transformers", "datasets", "numpy", "scipy", "accelerate", "bm25s")
 STS = "stsb"

@@ -11,14 +11,14 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from course_lib import functional
-from course_lib.encoder import SentenceEncoder, _explained, _quiet, best_device
+from course_lib.models.decoder import encoder_layers
+from course_lib.models.encoder import SentenceEncoder, _explained, _quiet, best_device
+from course_lib.models.language_head import MaskedLanguageHead
+from course_lib.models.passage_decoder import PassageDecoder, Pointer
+from course_lib.models.sampling import generate_texts
 from course_lib.objectives.base import Objective
 from course_lib.objectives.examples import tokenize_examples
-from course_lib.objectives.mlm import MaskedLanguageHead
-from course_lib.objectives.passage_decoder import PassageDecoder, Pointer
-from course_lib.objectives.sampling import generate_texts
-from course_lib.objectives.tsdae import encoder_layers
-from course_lib.texts.store import write_atomically
+from course_lib.storage import write_atomically
 
 SETTINGS = "query_generator.json"
 

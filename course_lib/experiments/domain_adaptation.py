@@ -5,8 +5,8 @@ Every stage keeps its results chunk by chunk (`resumable.in_chunks`), so that a 
 
 import torch
 
-from course_lib.resumable import fingerprint, in_chunks
 from course_lib.search import mine_hard_negatives
+from course_lib.storage import fingerprint, in_chunks
 from course_lib.texts.python_docs import TEXT_WORDS, PythonDocs
 
 TARGET = ("networkx", "pandas", "sympy")  # graphs, tables and symbols

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_lib.objectives.tsdae import Decoder, split_heads
+from course_lib.models.decoder import Decoder, split_heads
 
 
 class Read(NamedTuple):

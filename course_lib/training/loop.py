@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from course_lib import functional
-from course_lib.texts.store import write_atomically
+from course_lib.storage import write_atomically
 
 CHECKPOINT = "checkpoint.safetensors"
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_model, save_model
 
-from course_lib import domain_adaptation as adaptation
-from course_lib.encoder import SentenceEncoder
-from course_lib.experiments import keep_training
+from course_lib.experiments import domain_adaptation as adaptation
+from course_lib.experiments.runs import keep_training
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import CrossEncoder, QueryGenerator
 from course_lib.search import BM25Search
+from course_lib.storage import DATA, write_atomically
 from course_lib.texts import python_docs
-from course_lib.texts.store import DATA, write_atomically
 from course_lib.training import TrainingConfig, TrainingRecord, train
 
 LAYERS = {"query-generator": 3, "cross-encoder": 4}  # what fits into 30 MB, in half precision, with 15,000 word pieces

@@ -16,10 +16,10 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, BertForMaskedLM, PreTrainedTokenizerFast
 
-from course_lib.encoder import SentenceEncoder
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import MaskedLanguageModel
+from course_lib.storage import DATA, write_atomically
 from course_lib.texts import python_docs
-from course_lib.texts.store import DATA, write_atomically
 from course_lib.training import TrainingConfig, train
 
 FOLDER = DATA / "base-encoder"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from course_lib.texts.store import DATA
+from course_lib.storage import DATA
 
 
 @dataclass(frozen=True)

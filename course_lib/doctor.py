@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import torch
 
-from course_lib.notebook.profile import current_profile
+from course_lib.experiments.profiles import current_profile
+from course_lib.storage import cache_folder
 from course_lib.texts import hub
 from course_lib.texts.harvest import LIBRARIES
-from course_lib.texts.store import cache_folder
 
 ROOT = Path(__file__).parents[1]
 NEEDED = (

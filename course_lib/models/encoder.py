@@ -16,8 +16,8 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from course_lib import functional
+from course_lib.storage import write_atomically
 from course_lib.texts.checks import check_texts
-from course_lib.texts.store import write_atomically
 
 POOLING = {"mean": functional.mean_pool, "cls": functional.cls_pool, "max": functional.max_pool}
 LONGEST = 512  # tokens, where neither tokenizer nor model names a limit

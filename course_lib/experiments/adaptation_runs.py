@@ -11,12 +11,10 @@ from pathlib import Path
 
 import torch
 
-from course_lib import domain_adaptation as adaptation
-from course_lib.base_encoder import ANCESTOR_SHA256, ancestor_folder
-from course_lib.encoder import SentenceEncoder
-from course_lib.evaluation import comparison
-from course_lib.evaluation.comparison import RunRecord
-from course_lib.experiments import (
+from course_lib.experiments import comparison
+from course_lib.experiments import domain_adaptation as adaptation
+from course_lib.experiments.comparison import RunRecord
+from course_lib.experiments.runs import (
     OBJECTIVES,
     SHORTEST_SENTENCE,
     CachedEncoder,
@@ -29,9 +27,11 @@ from course_lib.experiments import (
     training_config,
     weights_fingerprint,
 )
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import Cropping, CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
+from course_lib.recipes.base_encoder import ANCESTOR_SHA256, ancestor_folder
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
-from course_lib.texts.store import DATA
+from course_lib.storage import DATA
 from course_lib.training import CHECKPOINT, memory_in_use, train
 
 GENERATOR, JUDGE = DATA / "query-generator", DATA / "cross-encoder"

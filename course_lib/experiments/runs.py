@@ -13,12 +13,12 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as safetensors_bytes
 
 from course_lib import objectives
-from course_lib.encoder import SentenceEncoder
-from course_lib.evaluation import comparison
-from course_lib.evaluation.comparison import RunRecord
+from course_lib.experiments import comparison
+from course_lib.experiments.comparison import RunRecord
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, rank_bm25
+from course_lib.storage import DATA, cache_folder, write_atomically
 from course_lib.texts import hub, python_docs
-from course_lib.texts.store import DATA, cache_folder, write_atomically
 from course_lib.training import TrainingConfig, TrainingRecord, memory_in_use, train
 
 METHODS = {  # in the order of the table
@@ -197,7 +197,7 @@ def is_trained(method, profile, seed=0):
 
 def reference_folder():
     """The folder of all-MiniLM-L6-v2 where its weights are present, else None."""
-    from course_lib.base_encoder import ancestor_folder
+    from course_lib.recipes.base_encoder import ancestor_folder
 
     try:
         return ancestor_folder()
@@ -224,7 +224,7 @@ def searcher(method, texts, profile, progress=True):
         return BM25Search(texts)
     if method == "hybrid":
         return HybridSearch([searcher(m, texts, profile, progress) for m in (best_trained(profile), "bm25")])
-    from course_lib import adaptation_runs  # which builds on this module
+    from course_lib.experiments import adaptation_runs  # which builds on this module
 
     if (stages := adaptation_runs.ADAPTED.get(method)) is not None:
         if not adaptation_runs.is_trained(stages, profile):
@@ -246,7 +246,7 @@ def trained_searchers(texts, profile):
 
     BM25 and the base encoder come first, "hybrid" last.
     """
-    from course_lib import adaptation_runs
+    from course_lib.experiments import adaptation_runs
 
     names = {m: METHODS[m] for m in METHODS if m in ("bm25", "base") or is_trained(m, profile, profile.seeds[0])}
     names |= {

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from course_lib.encoder import SentenceEncoder, _explained, _quiet, best_device
+from course_lib.models.encoder import SentenceEncoder, _explained, _quiet, best_device
 from course_lib.objectives.base import Objective
 from course_lib.texts.checks import check_texts
 

@@ -1,0 +1,1 @@
+"""The models of the course: what embeds a text, what scores a pair, what writes a query."""

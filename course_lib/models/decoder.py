@@ -1,0 +1,191 @@
+"""A decoder made of an encoder's own layers: causal, and with a look at one vector."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.activations import ACT2FN
+
+# Where the families of encoders keep the parts of a layer: BERT and RoBERTa, MPNet, DistilBERT. The names are also
+# those of the weights in a checkpoint, so no release can change them.
+_PARTS = {
+    "query": ("attention.self.query", "attention.attn.q", "attention.q_lin"),
+    "key": ("attention.self.key", "attention.attn.k", "attention.k_lin"),
+    "value": ("attention.self.value", "attention.attn.v", "attention.v_lin"),
+    "out": ("attention.output.dense", "attention.attn.o", "attention.out_lin"),
+    "attention_norm": ("attention.output.LayerNorm", "attention.LayerNorm", "sa_layer_norm"),
+    "up": ("intermediate.dense", "intermediate.dense", "ffn.lin1"),
+    "down": ("output.dense", "output.dense", "ffn.lin2"),
+    "output_norm": ("output.LayerNorm", "output.LayerNorm", "output_layer_norm"),
+}
+
+
+class Decoder(nn.Module):
+    """An encoder's embeddings and layers, made to read from left to right and to look at one vector.
+
+    transformer: the encoder's, whose weights are used, not copied. layers: the first so many; None means all.
+    cross_attention: "linear" or "attention". Raises ValueError where the layers are not as this decoder computes them.
+    """
+
+    def __init__(self, transformer, layers=None, cross_attention="linear"):
+        super().__init__()
+        if cross_attention not in ("linear", "attention"):
+            raise ValueError(f'cross_attention is {cross_attention!r}; choose "linear" or "attention"')
+        stack = encoder_layers(transformer)
+        if layers is not None and not 1 <= layers <= len(stack):
+            raise ValueError(f"decoder_layers is {layers}; this encoder has 1 to {len(stack)} to offer")
+        self.transformer = transformer
+        self.layers = nn.ModuleList(
+            DecoderLayer(layer, transformer.config, cross_attention == "attention") for layer in stack[:layers]
+        )
+        self.to(transformer.device)
+        self._check_against_encoder()
+
+    def forward(self, ids, sentence):
+        """Token ids (B, T) and the sentence's vector (B, d) to hidden vectors (B, T, d), each blind to later tokens."""
+        hidden = self.transformer.embeddings(input_ids=ids)
+        bias = self._position_bias(hidden)
+        for layer in self.layers:
+            hidden = layer(hidden, sentence, bias)
+        return hidden
+
+    def _position_bias(self, hidden):
+        """MPNet's bias by distance with the causal mask in it, (1, heads, T, T); None for models without one."""
+        compute = getattr(getattr(self.transformer, "encoder", None), "compute_position_bias", None)
+        if compute is None:
+            return None
+        bias = compute(hidden[:1])
+        later = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).triu(1)
+        return bias.masked_fill(later, float("-inf"))
+
+    @torch.no_grad()
+    def _check_against_encoder(self):
+        """Raise ValueError unless the layers, without cross-attention, compute what the encoder computes.
+
+        The last token sees all others in a causal layer too, so there both must agree, layer by layer.
+        """
+        modes = [module for module in self.modules() if module.training]
+        self.eval()
+        ids = torch.arange(4, 12, device=self.transformer.device)[None] % self.transformer.config.vocab_size
+        states = self.transformer(ids, torch.ones_like(ids), output_hidden_states=True).hidden_states
+        pairs = [(self.transformer.embeddings(input_ids=ids), states[0])]
+        for layer, before, after in zip(self.layers, states, states[1:]):
+            ours = layer.feed_forward(layer.attend(before, self._position_bias(before)))
+            pairs.append((ours[:, -1], after[:, -1]))
+        for module in modes:
+            module.training = True
+        if not all(a.shape == b.shape and torch.allclose(a, b, atol=1e-3, rtol=1e-3) for a, b in pairs):
+            raise ValueError(_unknown_layers(self.transformer))
+
+
+class DecoderLayer(nn.Module):
+    """One layer of an encoder with causal attention, and between attention and feed-forward a look at the sentence.
+
+    layer: the encoder's, whose parts are used, not copied. Cross-attention and its norm are new.
+    """
+
+    def __init__(self, layer, config, with_query_and_key=False):
+        super().__init__()
+        for name, part in _parts(layer).items():
+            setattr(self, name, part)
+        self.heads = config.num_attention_heads
+        self.activation = ACT2FN[getattr(config, "hidden_act", None) or getattr(config, "activation", "gelu")]
+        self.dropout = nn.Dropout(_setting(config, "hidden_dropout_prob", "dropout"))
+        self.attention_dropout = nn.Dropout(_setting(config, "attention_probs_dropout_prob", "attention_dropout"))
+        self.cross_attention = CrossAttention(config, self.attention_dropout, with_query_and_key)
+        self.cross_norm = nn.LayerNorm(config.hidden_size, eps=self.attention_norm.eps)
+
+    def forward(self, hidden, sentence, bias=None):
+        """hidden (B, T, d), sentence (B, d), bias (1, heads, T, T) or None → (B, T, d)."""
+        hidden = self.attend(hidden, bias)
+        hidden = self.cross_norm(hidden + self.dropout(self.cross_attention(hidden, sentence)))
+        return self.feed_forward(hidden)
+
+    def attend(self, hidden, bias=None):
+        """Each token's look at itself and those before it. A bias brings its own causal mask."""
+        query, key, value = (split_heads(part(hidden), self.heads) for part in (self.query, self.key, self.value))
+        mixed = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=bias,
+            is_causal=bias is None,
+            dropout_p=self.attention_dropout.p if self.training else 0.0,
+        )
+        return self.attention_norm(hidden + self.dropout(self.out(mixed.transpose(1, 2).flatten(2))))
+
+    def feed_forward(self, hidden):
+        return self.output_norm(hidden + self.dropout(self.down(self.activation(self.up(hidden)))))
+
+
+class CrossAttention(nn.Module):
+    """Attention of every token to one vector: hidden (B, T, d), sentence (B, d) → (B, T, d).
+
+    A softmax over one key is 1 whatever the query, so the result is the same linear map of the sentence at every token.
+    Without `with_query_and_key` only this map is computed; the loss and its gradients are the same.
+    """
+
+    def __init__(self, config, attention_dropout, with_query_and_key=False):
+        super().__init__()
+        size = config.hidden_size
+        self.heads, self.dropout = config.num_attention_heads, attention_dropout
+        if with_query_and_key:
+            self.query, self.key = nn.Linear(size, size), nn.Linear(size, size)
+        self.value, self.out = nn.Linear(size, size), nn.Linear(size, size)
+        for linear in self.children():
+            if isinstance(linear, nn.Linear):
+                nn.init.normal_(linear.weight, std=getattr(config, "initializer_range", 0.02))
+                nn.init.zeros_(linear.bias)
+
+    def forward(self, hidden, sentence):
+        value = split_heads(self.value(sentence[:, None]), self.heads)  # (B, heads, 1, d / heads)
+        if not hasattr(self, "query") and not (self.training and self.dropout.p):
+            return self.out(value.transpose(1, 2).flatten(2)).expand_as(hidden)
+        # dropout of attention takes a head's whole answer from a token, so here each token needs an answer of its own
+        return self.out((self.dropout(self._weights(hidden, sentence)) * value).transpose(1, 2).flatten(2))
+
+    def _weights(self, hidden, sentence):
+        """How much each head of each token attends to the one vector: (B, heads, T, 1), all of it."""
+        if not hasattr(self, "query"):
+            return hidden.new_ones(len(hidden), self.heads, hidden.shape[1], 1)
+        query = split_heads(self.query(hidden), self.heads)  # (B, heads, T, d / heads)
+        key = split_heads(self.key(sentence[:, None]), self.heads)  # (B, heads, 1, d / heads)
+        return (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(-1)
+
+
+def split_heads(hidden, heads):
+    """(B, T, d) → (B, heads, T, d / heads)."""
+    return hidden.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+# --------------------------------------------------------------------------- any family of encoders
+
+
+def encoder_layers(transformer):
+    """The list of a transformer's layers. Raises ValueError where there is none whose parts are known."""
+    for module in transformer.modules():
+        if isinstance(module, nn.ModuleList) and len(module):
+            _parts(module[0])
+            return module
+    raise ValueError(_unknown_layers(transformer))
+
+
+def _parts(layer):
+    """{part: module} of an encoder's layer, whatever its family calls them."""
+    for names in zip(*_PARTS.values()):
+        try:
+            return {part: layer.get_submodule(name) for part, name in zip(_PARTS, names)}
+        except AttributeError:
+            continue
+    raise ValueError(_unknown_layers(layer))
+
+
+def _unknown_layers(module):
+    return (
+        f"{type(module).__name__} has layers that DenoisingAutoEncoder cannot turn into a decoder; take an encoder "
+        "whose layers are like those of BERT, RoBERTa, DistilBERT or MPNet"
+    )
+
+
+def _setting(config, *names):
+    """A number that the families' configurations call by different names."""
+    return next(getattr(config, name) for name in names if hasattr(config, name))

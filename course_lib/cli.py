@@ -1,8 +1,6 @@
-"""`course …`: what this machine has, the comparison, and a search."""
+"""`course …`: what this machine has, the comparison, a search, and an encoder adapted to your own text."""
 
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,21 +9,37 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+
+class Commands(typer.core.TyperGroup):
+    """The commands; an interruption ends each of them with one clear line and exit code 130."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("\nStopped. The same command continues where it was.", err=True)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     help="Learn text embeddings without labels.",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(width=max(106, min(120, shutil.get_terminal_size().columns)), highlight=False)  # the table needs 106
+WIDTH = max(106, min(120, shutil.get_terminal_size().columns))  # the table needs 106
+console = Console(width=WIDTH, highlight=False)
 ProfileOption = Annotated[
     str | None, typer.Option(help="smoke, cpu, gpu or full; by default what the machine suggests.")
 ]
+Methods = Annotated[list[str] | None, typer.Argument(help="simcse, tsdae …; by default all that the course teaches.")]
 
 
 @app.command()
 def doctor():
     """Say what this machine has, which profile it gets, what is missing and what to do about it."""
+    from course_lib import doctor
 
     table = Table(show_header=False, box=None, padding=(0, 1))
     checks = doctor.checks()
@@ -39,108 +53,97 @@ def doctor():
 
 @app.command()
 def compare(
-    methods: Annotated[
-        list[str] | None, typer.Argument(help="simcse, tsdae …; by default all that the course teaches.")
-    ] = None,
+    methods: Methods = None,
     profile: ProfileOption = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Train with so many seeds.")] = None,
-    sentences: Annotated[int | None, typer.Option(help="Train on so many sentences instead of the profile's.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Train with this many seeds.")] = None,
+    sentences: Annotated[int | None, typer.Option(help="Train on this many sentences, not the profile's.")] = None,
 ):
     """Train what the course teaches, measure it on held-out labels, print the comparison. Finished runs are not repeated."""
-    from course_lib.experiments import comparison
-    from course_lib.experiments import runs as experiments
+    from course_lib import experiments
+    from course_lib.experiments import report, runs
+    from course_lib.notebook.plots import comparison_picture
 
     try:
-        chosen = _profile(profile) if sentences is None else _profile(profile).at_sentences(sentences)
-        experiments.check_methods(methods)
+        chosen = experiments.current_profile(profile)
+        chosen = chosen if sentences is None else chosen.at_sentences(sentences)
+        console.print(f"Profile: {chosen.name} ({chosen.purpose}). Ctrl-C stops; the same command continues.")
+        seeds = range(seeds) if seeds else None
+        records = experiments.compare(chosen, methods, seeds, say=console.print)
     except ValueError as error:
         _fail(error)
-    console.print(f"Profile: {chosen.name} ({chosen.purpose}). Ctrl-C stops; the same command goes on.")
-    records, files = experiments.compare(chosen, methods, seeds=range(seeds) if seeds else None, say=console.print)
-    console.print(comparison.as_rich_table(records))
+    console.print(report.as_rich_table(records))
+    files = report.write_comparison(records, comparison_picture(records), runs.runs_folder())
     console.print(f"Picture: {files['picture']}\nPage:    {files['page']}\nNotebooks: make lab", soft_wrap=True)
 
 
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(help="What you look for, in your own words.")],
-    encoder: Annotated[
-        str | None, typer.Option(help="bm25, base, simcse …, hybrid, gpl, or the path of a model.")
-    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="bm25, base, simcse …, hybrid, gpl, or a model's path.")] = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="Let a cross-encoder read the best 50 again.")] = False,
     results: Annotated[int, typer.Option("--results", "-k", min=1, help="How many to show.")] = 5,
     corpus: Annotated[Path | None, typer.Option(help="Your own text: .txt, .csv, .jsonl or a folder.")] = None,
     profile: ProfileOption = None,
 ):
     """Search your Python documentation, or your own text, by meaning."""
-    from course_lib.experiments import runs as experiments
-    from course_lib.experiments.adaptation_runs import load_judge
-    from course_lib.search import Reranked, matched_words, nearest_sentence
+    from course_lib import experiments
+    from course_lib.search import Reranked
     from course_lib.texts import own_text
 
     if not query.strip():
         _fail(ValueError('the query is empty; say what you look for, as in: course search "merge two tables"'))
     try:
-        chosen = _profile(profile)
-        method = encoder or experiments.best_trained(chosen)
+        chosen = experiments.current_profile(profile)
+        name = encoder or experiments.best_trained(chosen)
         texts = own_text.load(corpus) if corpus else experiments.load_docs().search_texts
-        searcher = experiments.searcher(method, texts, chosen)
-        hits = (Reranked(searcher, load_judge()) if rerank else searcher).search(query, k=results)
+        searcher = experiments.searcher(name, texts, chosen)
+        found = Reranked(searcher, experiments.load_cross_encoder()) if rerank else searcher
+        hits = found.search(query, k=results)
     except (ValueError, OSError, TypeError) as error:
         _fail(error)
+    title = experiments.as_run(name, chosen).title if name in experiments.COMPARISON else name
     console.print(
-        f"{len(texts):,} texts, searched with: {experiments.METHODS.get(method, method)}"
-        + (", re-ranked by the cross-encoder" if rerank else "")
+        f"{len(texts):,} texts, searched with: {title}" + (", re-ranked by the cross-encoder" if rerank else "")
     )
     for rank, hit in enumerate(hits, 1):
-        title = hit.id if isinstance(hit.id, str) else f"text {hit.id + 1}"
-        words = ", ".join(matched_words(query, hit.text)) or "no word"
-        shown = hit.text[:240]
-        if len(hit.text) > 240 and hasattr(searcher, "encoder"):
-            shown = f"… {nearest_sentence(searcher.encoder, query, hit.text)[:240]} …"
-        console.print(
-            f"[bold]{rank}. {escape(title)}[/]  {hit.score:.3f}  [dim]shares {escape(words)}[/]\n   {escape(shown)}"
-        )
+        _show(rank, hit, query, getattr(searcher, "encoder", None))
     if not hits:
         console.print("Nothing shares a word with the query. Try an encoder: --encoder base")
+
+
+def _show(rank, hit, query, encoder):
+    """Print one result; a long text by its sentence nearest to the query, where there is an encoder to tell."""
+    from course_lib.search import matched_words, nearest_sentence
+
+    title = hit.id if isinstance(hit.id, str) else f"text {hit.id + 1}"
+    words = ", ".join(matched_words(query, hit.text)) or "no word"
+    text = hit.text[:240]
+    if len(hit.text) > 240 and encoder is not None:
+        text = f"… {nearest_sentence(encoder, query, hit.text)[:240]} …"
+    head = f"[bold]{rank}. {escape(title)}[/]  {hit.score:.3f}  [dim]shares {escape(words)}[/]"
+    console.print(f"{head}\n   {escape(text)}")
 
 
 @app.command()
 def adapt(
     corpus: Annotated[Path, typer.Argument(help="Your own text: .txt, .md, .csv, .jsonl or a folder.")],
     output: Annotated[Path, typer.Argument(help="A new folder for the encoder.")],
-    start: Annotated[
-        str | None, typer.Option(help="The path or hub name of another encoder than all-MiniLM-L6-v2.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Train so many steps instead of the profile's.")] = None,
+    start: Annotated[str | None, typer.Option(help="The path or hub name of another encoder.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Train this many steps, not the profile's.")] = None,
     profile: ProfileOption = None,
 ):
-    """Adapt a finished sentence encoder to your own text, without a label (notebook 10 says when that helps)."""
-    from course_lib.experiments import adaptation_runs
+    """Adapt a finished sentence encoder, all-MiniLM-L6-v2 or another, to your own text without a label (notebook 10)."""
+    from course_lib import experiments
     from course_lib.texts import own_text
 
     try:
-        chosen, texts = _profile(profile), own_text.load(corpus)
-        console.print(f"{len(texts):,} texts. Ctrl-C stops; the same command goes on.")
-        record = adaptation_runs.adapt(texts, output, chosen, start, steps)
+        chosen, texts = experiments.current_profile(profile), own_text.load(corpus)
+        console.print(f"{len(texts):,} texts. Ctrl-C stops; the same command continues.")
+        record = experiments.adapt(texts, output, chosen, start, steps)
     except (ValueError, OSError, TypeError) as error:
         _fail(error)
-    if record.outcome == "interrupted":
-        raise KeyboardInterrupt
-    console.print(
-        f"{len(record.steps)} steps in {record.seconds:.0f} s; loss {record.losses[0]:.2f} → {record.losses[-1]:.2f}. Try "
-        f'it:\ncourse search "…" --corpus {corpus} --encoder {output}',
-        soft_wrap=True,
-    )
-
-
-def _profile(name):
-    from course_lib.experiments.profiles import current_profile
-
-    try:
-        return current_profile(name)
-    except ValueError as error:
-        _fail(error)
+    console.print(str(record), highlight=False)
+    console.print(f'Try it:\ncourse search "…" --corpus {corpus} --encoder {output}', soft_wrap=True)
 
 
 def _fail(error):
@@ -148,15 +151,5 @@ def _fail(error):
     raise typer.Exit(2)
 
 
-def main():
-    """The console script: one clear line for an interruption, not a traceback."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    try:
-        app()
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on where it was.", file=sys.stderr)
-        raise SystemExit(130) from None
-
-
 if __name__ == "__main__":
-    main()
+    app()

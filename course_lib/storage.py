@@ -4,81 +4,114 @@ import hashlib
 import json
 import os
 import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
 DATA = Path(__file__).parents[1] / "data"  # what ships with the course
+MODEL_SETTINGS = (
+    "pooling",
+    "max_length",
+    "normalize",
+    "do_lower_case",
+)  # what a model's output depends on beside weights
 
 
-def cache_folder():
-    """The course's folder in the user's cache (XDG), made if absent; a temporary one where it cannot be written."""
-    if os.environ.get("COURSE_CACHE"):
-        folder = Path(os.environ["COURSE_CACHE"])
-    else:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embeddings-course"
+def cache_folder() -> Path:
+    """The course's cache folder, made if absent: COURSE_CACHE, else the platform's; a temporary one if that is read-only.
+
+    Raises PermissionError where the temporary folder belongs to another user.
+    """
+    chosen = os.environ.get("COURSE_CACHE") or platformdirs.user_cache_path("embeddings-course", appauthor=False)
+    folder = Path(chosen)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return folder
     except OSError:
         pass
-    folder = Path(tempfile.gettempdir()) / f"embeddings-course-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    user = os.getuid() if hasattr(os, "getuid") else None
+    folder = Path(tempfile.gettempdir()) / f"embeddings-course-{'user' if user is None else user}"
     folder.mkdir(parents=True, exist_ok=True)
+    if user is not None and folder.stat().st_uid != user:
+        raise PermissionError(f"{folder} belongs to another user; set COURSE_CACHE to a folder of yours")
     return folder
 
 
-def write_atomically(path, content):
-    """Write text or bytes under a temporary name, then rename: a reader sees the old file or the whole new one."""
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path to write to, and rename it to `path` at the end: readers see the old file or the whole new one.
+
+    path: its folder is made if absent; the file gets the permissions of the user's umask. After an error nothing is left.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    mode, encoding = ("wb", None) if isinstance(content, bytes) else ("w", "utf-8")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with os.fdopen(handle, mode, encoding=encoding) as file:
-            file.write(content)
+        temporary.touch()
+        permissions = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(permissions)  # a library that replaces the file may have made it private
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def in_chunks(stage, items, work, settings, chunk=64, folder=None, progress=True):
-    """The result of each item, in order, by `work`, which is called for what is not kept from an earlier call only.
+def write_atomically(path: str | Path, content: str | bytes):
+    """Write text (as UTF-8) or bytes to a file, whole or not at all; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
 
-    stage: a name, for the folder and the progress bar. items: what JSON can hold. work: a function of (a list of items,
-    the number of the chunk) that returns one result an item, which JSON can hold; whatever chance it needs must come from
-    that number, so that a continued run ends as an uninterrupted one. settings: all else that the results depend on, as
-    `fingerprint` takes it, models included: other settings or items make another folder, in which nothing is done yet.
-    chunk: items at a time, which is what a kill can cost. folder: where the chunks are kept, by default in the cache;
-    each is a file, written whole or not at all. The bar tells how many items are done and how long the rest takes.
+
+def in_chunks(
+    stage: str,
+    items: list,
+    work: Callable[[list, int], list],
+    settings,
+    chunk: int = 64,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> list:
+    """Do `work` for every item and keep the results chunk by chunk, so that a killed run continues where it was.
+
+    stage: a name for the folder and the progress bar.
+    items: what the work is done for; anything that JSON can hold.
+    work: called with a list of items and the number of the chunk; returns one result per item, which JSON can hold.
+        Random numbers must be seeded from that number, so that a continued run gives what an uninterrupted one gives.
+    settings: everything else that the results depend on, models included, as `fingerprint` takes it. Other settings or
+        items are other work.
+    chunk: items per file; a kill costs at most one chunk.
+    folder: where the files are kept; the cache by default.
+    progress: whether to show a bar.
+    Returns the results in the order of the items.
     Raises ValueError for a chunk below 1 and where `work` returns another number of results.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least 1")
     folder = (folder or cache_folder() / "stages") / f"{stage}-{fingerprint([settings, chunk, items])}"
     parts = [items[start : start + chunk] for start in range(0, len(items), chunk)]
-    kept = {
-        number: results
-        for number, part in enumerate(parts)
-        if (results := _read(folder / f"{number:05}.jsonl", len(part))) is not None
-    }
-    done = sum(len(parts[number]) for number in kept)
+    found = [_read(folder / f"{number:05}.jsonl", len(part)) for number, part in enumerate(parts)]
+    done = sum(len(results) for results in found if results is not None)
     with tqdm(total=len(items), initial=done, desc=stage.capitalize(), unit="item", disable=not progress) as bar:
         for number, part in enumerate(parts):
-            if number not in kept:
-                results = work(part, number)
-                if len(results) != len(part):
-                    raise ValueError(f"the work of {stage!r} returned {len(results)} results for {len(part)} items")
-                # what was just made is read back too, so that a result is the same whether it was kept or not
-                lines = [json.dumps(result, ensure_ascii=False) for result in results]
-                write_atomically(folder / f"{number:05}.jsonl", "".join(line + "\n" for line in lines))
-                kept[number] = [json.loads(line) for line in lines]
-                bar.update(len(part))
-    return [result for number in range(len(parts)) for result in kept[number]]
+            if found[number] is not None:
+                continue
+            results = work(part, number)
+            if len(results) != len(part):
+                raise ValueError(f"the work of {stage!r} returned {len(results)} results for {len(part)} items")
+            # what was just made is read back too, so that a result is the same whether it was kept or not
+            lines = [json.dumps(result, ensure_ascii=False) for result in results]
+            write_atomically(folder / f"{number:05}.jsonl", "".join(line + "\n" for line in lines))
+            found[number] = [json.loads(line) for line in lines]
+            bar.update(len(part))
+    return [result for results in found for result in results]
 
 
 def _read(path, count):
@@ -90,15 +123,12 @@ def _read(path, count):
     return results if len(results) == count else None
 
 
-# what a search computes from its texts and its encoder: the last bits of embeddings differ with the number of threads, and
-# BM25's index numbers the words in the order of a set, which is another one in every process
-_RECOMPUTED = frozenset({"rows", "row_of", "batch_size", "index"})
+def fingerprint(thing) -> str:
+    """A short key of content: equal for equal content, in every process.
 
-
-def fingerprint(thing):
-    """A short key of content: equal for what is equal, in every process.
-
-    thing: numbers, texts, lists and dicts of them, arrays, models (by weights and settings) and searches over texts.
+    thing: numbers, texts, lists and dicts of them, arrays, models (by weights and settings), and whatever has a
+        `cache_key()`, such as a search.
+    Raises TypeError for anything else.
     """
     digest = hashlib.sha256()
     for piece in _pieces(thing):
@@ -108,14 +138,14 @@ def fingerprint(thing):
 
 
 def _pieces(thing):
-    if isinstance(thing, (str, int, float, bool, bytes, type(None))):
+    if isinstance(thing, str | int | float | bool | bytes | type(None)):
         yield thing
-    elif isinstance(thing, (list, tuple)):
+    elif isinstance(thing, list | tuple):
         yield "["
         for member in thing:
             yield from _pieces(member)
         yield "]"
-    elif isinstance(thing, (set, frozenset)):
+    elif isinstance(thing, set | frozenset):
         yield from _pieces(sorted(fingerprint(member) for member in thing))
     elif isinstance(thing, dict):
         yield "{"
@@ -123,20 +153,16 @@ def _pieces(thing):
             yield from (*_pieces(key), *_pieces(value))
         yield "}"
     elif torch.is_tensor(thing):
-        yield from (
-            str(thing.dtype),
-            tuple(thing.shape),
-            thing.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes(),
-        )
+        content = thing.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        yield from (str(thing.dtype), tuple(thing.shape), content)
     elif isinstance(thing, np.ndarray):
         yield from (str(thing.dtype), thing.shape, thing.tobytes())
     elif isinstance(thing, nn.Module):
         yield type(thing).__name__
         for module in thing.modules():
-            yield from ((name, getattr(module, name)) for name in ("pooling", "max_length") if hasattr(module, name))
+            yield from ((name, getattr(module, name)) for name in MODEL_SETTINGS if hasattr(module, name))
         yield from _pieces({**dict(thing.named_parameters()), **dict(thing.named_buffers())})
-    elif hasattr(thing, "__dict__") and not callable(thing):
-        yield type(thing).__name__
-        yield from _pieces({k: v for k, v in vars(thing).items() if k not in _RECOMPUTED})
+    elif hasattr(thing, "cache_key"):
+        yield from (type(thing).__name__, *_pieces(thing.cache_key()))
     else:
         raise TypeError(f"a {type(thing).__name__} has no fingerprint; pass numbers, texts, models or searches")

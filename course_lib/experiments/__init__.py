@@ -1,1 +1,32 @@
-"""The runs behind the comparison and behind domain adaptation, their records and their report."""
+"""Runs behind the comparison and behind domain adaptation: their table of stages, their records and their report."""
+
+from course_lib.experiments.own_encoder import adapt
+from course_lib.experiments.profiles import PROFILES, Profile, Recipe, current_profile
+from course_lib.experiments.records import RunRecord, load_shipped, measure, shipped_records
+from course_lib.experiments.runs import COMPARISON, Run, as_run, compare, load_or_run
+from course_lib.experiments.searches import best_trained, searcher, trained_searchers
+from course_lib.experiments.stages import STAGES, load_cross_encoder, load_docs, load_generator
+
+__all__ = [
+    "COMPARISON",
+    "PROFILES",
+    "STAGES",
+    "Profile",
+    "Recipe",
+    "Run",
+    "RunRecord",
+    "adapt",
+    "as_run",
+    "best_trained",
+    "compare",
+    "current_profile",
+    "load_cross_encoder",
+    "load_docs",
+    "load_generator",
+    "load_or_run",
+    "load_shipped",
+    "measure",
+    "searcher",
+    "shipped_records",
+    "trained_searchers",
+]

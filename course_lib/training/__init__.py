@@ -1,16 +1,11 @@
 """The training loop, for every objective, and what belongs to it."""
 
-from course_lib.training.loop import (
-    CHECKPOINT,
-    Batches,
-    TrainingConfig,
-    TrainingRecord,
-    choose_precision,
-    make_optimizer,
-    memory_in_use,
-    schedule,
-    train,
-)
+from course_lib.training.batches import Batches
+from course_lib.training.checkpoint import CHECKPOINT
+from course_lib.training.config import TrainingConfig, choose_precision
+from course_lib.training.loop import train
+from course_lib.training.optimizer import make_optimizer, share_of_peak
+from course_lib.training.record import TrainingRecord
 
 __all__ = [
     "CHECKPOINT",
@@ -19,7 +14,6 @@ __all__ = [
     "TrainingRecord",
     "choose_precision",
     "make_optimizer",
-    "memory_in_use",
-    "schedule",
+    "share_of_peak",
     "train",
 ]

@@ -2,28 +2,31 @@
 
 import torch
 
-from course_lib.training import TrainingConfig, choose_precision, make_optimizer
+from course_lib.objectives import Objective
+from course_lib.training.config import TrainingConfig, autocast, choose_precision
+from course_lib.training.optimizer import make_optimizer
 
 
-def training_memory(objective, texts, config=None):
+def training_memory(objective: Objective, examples: list, config: TrainingConfig | None = None) -> dict[str, int]:
     """Count the bytes that one training step of an objective holds, at the moment its forward pass is over.
 
-    texts: of one batch, as `collate` takes them. config: a TrainingConfig, for the optimiser and the precision.
-    Returns {"weights", "gradients", "optimiser", "logits", "activations"} in bytes; logits are what the backward pass
-    keeps of vocabulary size, activations the rest that it keeps. What the allocator, the Python process and single
-    operations take on top is not in it. The objective's weights stay as they are; its gradients are cleared.
+    objective: its weights stay as they are; its gradients are cleared.
+    examples: of one batch, as `collate` takes them.
+    config: for the optimizer and the precision.
+    Returns {"weights", "gradients", "optimiser", "logits", "activations"} in bytes. Logits are the tensors of vocabulary
+        size that are kept for the backward pass, activations the other tensors that are. What the allocator, the Python
+        process and single operations need on top is not counted.
     """
     config = config or TrainingConfig()
     device = objective.encoder.device
-    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(choose_precision(config.precision, device))
     optimizer = make_optimizer(objective, config)
     for group in optimizer.param_groups:
-        group["lr"] = 0.0  # a step fills the optimiser's state and moves nothing
+        group["lr"] = 0.0  # a step fills the optimizer's state and moves nothing
     training = objective.training
-    batch = objective.collate(texts, torch.Generator().manual_seed(config.seed))
+    batch = objective.collate(examples, torch.Generator().manual_seed(config.seed))
     kept = {}  # by storage: several operations may keep the same tensor, or views of it
     with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(lambda t: _note(kept, t), lambda t: t):
-        with torch.autocast(device.type, kind, enabled=kind is not None):
+        with autocast(device, choose_precision(config.precision, device)):
             loss = objective.train()({k: v.to(device) for k, v in batch.items()})
     weights = {p.untyped_storage().data_ptr(): p for p in objective.parameters()}
     sizes = [(t.untyped_storage().nbytes(), t.shape[-1] if t.ndim else 0) for k, t in kept.items() if k not in weights]

@@ -1,0 +1,191 @@
+"""Tables and pages, computed from run records alone."""
+
+import base64
+import html
+import json
+from pathlib import Path
+from statistics import median
+
+from course_lib.evaluation import Difference, Interval, bootstrap_interval, bootstrap_spearman, paired_bootstrap
+from course_lib.experiments.records import STS, RunRecord
+from course_lib.storage import write_atomically
+
+# --------------------------------------------------------------------------- comparing
+
+
+def interval(records: list[RunRecord], task: str) -> Interval | None:
+    """Interval(value, low, high) of one method on a task, over queries and seeds; None where it was not measured.
+
+    records: of one method, one per seed.
+    task: a key of `RunRecord.results`.
+    """
+    values, scores = _values(records, task)
+    if not values:
+        return None
+    return bootstrap_spearman(values, scores) if task == STS else bootstrap_interval(values)
+
+
+def difference(records: list[RunRecord], baseline: list[RunRecord], task: str) -> Difference | None:
+    """Difference(difference, low, high, p) between two methods on the same queries; None where one was not measured.
+
+    records, baseline: each of one method, one per seed.
+    task: a key of `RunRecord.results`.
+    """
+    (ours, scores), (theirs, _) = _values(records, task), _values(baseline, task)
+    if not ours or not theirs:
+        return None
+    return bootstrap_spearman(ours, scores, theirs) if task == STS else paired_bootstrap(ours, theirs)
+
+
+def _values(records, task):
+    """One item per seed ({query id: value}; for STS the list of cosines), and for STS the human scores."""
+    results = [r.results[task] for r in records if task in r.results]
+    if task == STS:
+        return [list(r["per_query"].values()) for r in results], results[0]["scores"] if results else None
+    return [r["per_query"] for r in results], None
+
+
+def sentences_seen(record: RunRecord) -> int:
+    """How many texts a run was trained on, repeated ones counted again; 0 without a training.
+
+    The last and smaller batch of a pass counts as a whole one.
+    """
+    if not record.training:
+        return 0
+    config = record.training["config"]
+    return len(record.training["steps"]) * config["batch_size"] * config["gradient_accumulation_steps"]
+
+
+def at_equal_sentences(records: list[RunRecord], sentences: int) -> list[RunRecord]:
+    """The runs that were trained on so many sentences: a fair race where text is scarce."""
+    return [r for r in records if sentences_seen(r) == sentences]
+
+
+def at_equal_seconds(records: list[RunRecord], seconds: float, tolerance: float = 0.25) -> list[RunRecord]:
+    """For each method the runs whose training took nearest to so many seconds: a fair race where time is scarce.
+
+    records: of several methods, lengths and seeds; of each length the median over seeds counts.
+    seconds: of training.
+    tolerance: a method whose nearest runs are further off than this share of `seconds` is left out.
+    """
+    lengths = {}
+    for r in records:
+        if r.training:
+            lengths.setdefault(r.method, {}).setdefault(sentences_seen(r), []).append(r)
+    nearest = [min(of.values(), key=lambda runs: abs(_seconds(runs) - seconds)) for of in lengths.values()]
+    return [r for runs in nearest if abs(_seconds(runs) - seconds) <= tolerance * seconds for r in runs]
+
+
+def _seconds(runs):
+    return median(r.seconds for r in runs)  # one run may have been disturbed by other work
+
+
+# --------------------------------------------------------------------------- tables
+
+
+def table(records: list[RunRecord]) -> list[dict]:
+    """Rows for printing: one dict per method, in the order of the records; a value is an Interval or None.
+
+    A run whose training was interrupted is left out.
+    """
+    finished = [r for r in records if not r.training or r.training["outcome"] != "interrupted"]
+    tasks = list(dict.fromkeys(t for r in finished for t in r.results))
+    rows = []
+    for method in dict.fromkeys(r.method for r in finished):
+        mine = [r for r in finished if r.method == method]
+        note = f" ({mine[0].note})" if mine[0].note else ""
+        row = {"method": mine[0].title + note, **{t: interval(mine, t) for t in tasks}, "seeds": len(mine)}
+        row["seconds"] = _seconds(mine) if mine[0].training else None
+        row["texts_per_second"] = sum(r.texts_per_second for r in mine) / len(mine) or None
+        row["peak_memory"] = max(r.peak_memory for r in mine) or None
+        rows.append(row)
+    return rows
+
+
+def task_titles(records: list[RunRecord]) -> dict[str, str]:
+    """{task: "title, metric"} for headings."""
+    return {t: f"{res['title']}, {res['metric']}" for r in records for t, res in r.results.items()}
+
+
+def _cells(row, titles):
+    yield row["method"]
+    for task in titles:
+        value = row[task]
+        yield "–" if value is None else f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]"
+    yield "–" if row["seconds"] is None else f"{row['seconds']:.0f}"
+    yield "–" if row["texts_per_second"] is None else f"{row['texts_per_second']:.0f}"
+    yield "–" if row["peak_memory"] is None else f"{row['peak_memory'] / 2**30:.1f} GB"
+
+
+def _heading(titles):
+    return ["Method", *titles.values(), "Training s", "Sentences/s", "Peak memory"]
+
+
+def as_rich_table(records: list[RunRecord]):
+    """The comparison as a rich Table for a terminal; intervals stand under their values, so that it fits 100 columns."""
+    from rich import box
+    from rich.table import Table
+
+    titles = task_titles(records)
+    title = f"Held-out results, {records[0].profile} profile (95 % intervals)"
+    shown = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), collapse_padding=True)
+    for i, heading in enumerate(_heading(titles)):
+        for words in ("Summary →", "Across", "Training", "Peak"):
+            heading = heading.replace(f"{words} ", f"{words}\n")
+        heading = heading.replace(", ", "\n").replace("/s", "\n/s")
+        shown.add_column(heading, justify="right" if i else "left", no_wrap=i > 0, min_width=0 if i else 16)
+    for row in table(records):
+        shown.add_row(*(c.replace(" [0", "\n").replace(", 0", "–").rstrip("]") for c in _cells(row, titles)))
+    return shown
+
+
+def as_markdown(records: list[RunRecord]) -> str:
+    """The comparison as a Markdown table."""
+    titles = task_titles(records)
+    lines = [_heading(titles), ["---"] * (len(titles) + 4), *(list(_cells(r, titles)) for r in table(records))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+PAGE = """<!doctype html><html lang='en'><meta charset='utf-8'><title>Comparison</title><style>
+body{{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}
+td,th{{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #ccc}}
+td:first-child,th:first-child{{text-align:left}} img{{max-width:100%}}
+</style><h1>Comparison of methods, {profile} profile</h1>
+<p>Every number is computed from the run records; brackets hold 95 % bootstrap intervals over queries.</p>
+<table><thead>{head}</thead><tbody>{body}</tbody></table>
+<img alt='Bars: each method on each task with its 95 % interval, the values of the table' src='{picture}'>
+<p>Machine: {machine}<br>Versions: {versions}</p></html>
+"""
+
+
+def as_html(records: list[RunRecord], picture: bytes) -> str:
+    """The comparison as one page.
+
+    picture: a PNG to embed.
+    """
+    titles, about = task_titles(records), records[0]
+
+    def line(cells, tag):
+        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+    return PAGE.format(
+        profile=html.escape(about.profile),
+        head=line(_heading(titles), "th"),
+        body="".join(line(_cells(row, titles), "td") for row in table(records)),
+        picture=f"data:image/png;base64,{base64.b64encode(picture).decode()}",
+        machine=html.escape(json.dumps(about.machine)),
+        versions=html.escape(json.dumps(about.versions)),
+    )
+
+
+def write_comparison(records: list[RunRecord], picture: bytes, folder: str | Path) -> dict[str, Path]:
+    """Write comparison-<profile>.png and .html into a folder.
+
+    picture: the PNG.
+    Returns {"picture": path, "page": path}.
+    """
+    stem = Path(folder) / f"comparison-{records[0].profile}"
+    files = {"picture": stem.with_suffix(".png"), "page": stem.with_suffix(".html")}
+    write_atomically(files["picture"], picture)
+    write_atomically(files["page"], as_html(records, picture))
+    return files

@@ -1,0 +1,227 @@
+"""The one table of training stages, and what each of them reads.
+
+To add a method: write its objective, and give it a row in STAGES and a recipe in `profiles`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+
+from course_lib import objectives
+from course_lib.experiments import domain_adaptation as adaptation
+from course_lib.models import CrossEncoder, QueryGenerator
+from course_lib.search import BM25Search, CachedEncoder, ExactSearch
+from course_lib.storage import DATA
+from course_lib.texts import python_docs
+
+GENERATOR, CROSS_ENCODER = DATA / "query-generator", DATA / "cross-encoder"
+SAMPLING = {"top_p": 0.9, "temperature": 0.6}  # of queries; GPL's 0.95 and 1.0 are for a T5; chosen by reading
+SHORTEST_SENTENCE = 4  # words; shorter ones say too little to be told from their neighbours
+MINED_IN = 20  # negatives are mined among this many times as many passages as queries are generated for
+
+
+@cache
+def load_docs() -> python_docs.PythonDocs:
+    """The embedded corpus, read once per process."""
+    return python_docs.load()
+
+
+@cache
+def load_generator() -> QueryGenerator:
+    """The query generator that ships with the course."""
+    return QueryGenerator.from_pretrained(GENERATOR)
+
+
+@cache
+def load_cross_encoder() -> CrossEncoder:
+    """The cross-encoder that ships with the course."""
+    return CrossEncoder.from_pretrained(CROSS_ENCODER)
+
+
+# --------------------------------------------------------------------------- domains
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Where the texts of a run come from and what it is measured on.
+
+    passages: gives the passages that may be trained on.
+    sentences: gives the sentences that may be.
+    tasks: gives {name: RetrievalTask} of a split, "test" or "validation".
+    sts: whether STS-B is measured as well.
+    """
+
+    passages: Callable[[], list[str]]
+    sentences: Callable[[], list[str]]
+    tasks: Callable[[str], dict]
+    sts: bool = False
+
+
+DOMAINS = {
+    "python": Domain(
+        lambda: load_docs().train.passages,
+        lambda: load_docs().train.sentences,
+        lambda split: getattr(load_docs(), split).tasks,
+        sts=True,
+    ),
+    "target": Domain(
+        lambda: list(adaptation.target_passages(load_docs()).values()),
+        lambda: adaptation.target_sentences(load_docs()),
+        lambda split: adaptation.target_tasks(load_docs(), split=split),
+    ),
+}
+
+# --------------------------------------------------------------------------- what stages read
+#
+# Each function takes a Run, whose last stage is to be trained, and `progress`.
+
+
+def passages(run, progress):
+    """The passages of the run's domain."""
+    return DOMAINS[run.domain].passages()
+
+
+def sentences(run, progress):
+    """The sentences of the run's domain that have at least SHORTEST_SENTENCE words."""
+    return [s for s in DOMAINS[run.domain].sentences() if len(s.split()) >= SHORTEST_SENTENCE]
+
+
+def labels_of(libraries):
+    """A function that gives the (summary, description) pairs of some libraries' training documents."""
+
+    def labelled_pairs(run, progress):
+        pairs, texts = adaptation.source_pairs(load_docs(), libraries)
+        return [(query, texts[i]) for query, i in pairs]
+
+    return labelled_pairs
+
+
+def queries(run, progress):
+    """(generated query, passage) pairs of the target."""
+    texts = adaptation.target_passages(load_docs())
+    return [(query, texts[i]) for query, i in generated_pairs(run.profile, run.stage.times, progress)]
+
+
+def margins(run, progress):
+    """(query, positive, negative, margin) of the target: the cross-encoder's margins, or the mean of its and BM25's."""
+    labels = pseudo_labels(run, run.stage.times, progress)
+    return adaptation.with_bm25(labels.margins, BM25Search(labels.passages)) if run.stage.bm25 else labels.margins
+
+
+# --------------------------------------------------------------------------- the table
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One way to train an encoder further.
+
+    name: in commands, file names and recipes.
+    title: in tables.
+    objective: a class of `course_lib.objectives`; it also decides by which similarity the encoder is searched.
+    examples: a function (run, progress) that gives what it trains on.
+    models: the models that make its examples, whose weights a run is known by.
+    times: how many times the profile's `target_passages` queries are generated for.
+    bm25: whether margins are the mean of the cross-encoder's and BM25's.
+    """
+
+    name: str
+    title: str
+    objective: type[objectives.Objective]
+    examples: Callable
+    models: tuple[str, ...] = ()
+    times: int = 1
+    bm25: bool = False
+
+    def settings(self, profile) -> dict:
+        """What its examples depend on beside the texts and the models."""
+        if not self.models:
+            return {}
+        count = profile.target_passages
+        return {"target_passages": count and self.times * count, "sampling": SAMPLING, "bm25": self.bm25}
+
+
+_WRITES, _JUDGES = ("query_generator",), ("query_generator", "cross_encoder")
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("mlm", "MLM", objectives.MaskedLanguageModel, passages),
+        Stage("simcse", "SimCSE", objectives.SimCSE, sentences),
+        Stage("simcse_cls", "SimCSE, CLS", objectives.SimCSE, sentences),
+        Stage("tsdae", "TSDAE", objectives.DenoisingAutoEncoder, sentences),
+        Stage("ct", "CT", objectives.ContrastiveTension, sentences),
+        Stage("ct_in_batch", "CT in-batch", objectives.InBatchContrastiveTension, sentences),
+        Stage("cropping", "cropping", objectives.Cropping, passages),
+        Stage("cropping_long", "long cropping", objectives.Cropping, passages),
+        Stage("cropping_gentle", "gentle cropping", objectives.Cropping, passages),
+        Stage("source", "source labels", objectives.MultipleNegativesRanking, labels_of(adaptation.SOURCE)),
+        # what a domain without labels does not have: how far queries and cross-encoder could lead
+        Stage("target", "target labels", objectives.MultipleNegativesRanking, labels_of(adaptation.TARGET)),
+        Stage("genq", "GenQ", objectives.MultipleNegativesRanking, queries, _WRITES),
+        Stage("genq_long", "long GenQ", objectives.MultipleNegativesRanking, queries, _WRITES, times=4),
+        Stage("gpl", "GPL", objectives.MarginMSE, margins, _JUDGES),
+        Stage("gpl_bm25", "GPL with BM25", objectives.MarginMSE, margins, _JUDGES, bm25=True),
+        Stage("gpl_bm25_long", "long GPL with BM25", objectives.MarginMSE, margins, _JUDGES, times=4, bm25=True),
+    )
+}
+
+# --------------------------------------------------------------------------- GenQ's queries, GPL's margins
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """What GPL makes of the target's text, once for all encoders that are trained on it.
+
+    passages: {id: text} of the target, among which negatives were mined.
+    pairs: generated (query, passage id).
+    mined: for each pair the passages that the retrievers found, {id: {retriever: rank}}.
+    margins: (query, positive, negative, margin) for MarginMSE.
+    """
+
+    passages: dict
+    pairs: list
+    mined: list
+    margins: list
+
+
+def passages_to_ask_about(profile, times: int = 1) -> dict[str, str]:
+    """The target's passages that queries are generated for, drawn once: {id: text}.
+
+    profile: its `target_passages`, times `times`, says how many.
+    """
+    return _draw_passages(profile.target_passages and times * profile.target_passages)
+
+
+def _draw_passages(count):
+    texts = adaptation.target_passages(load_docs())
+    chosen = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0))[:count]
+    ids = list(texts)
+    return {ids[i]: texts[ids[i]] for i in sorted(chosen.tolist())}
+
+
+def generated_pairs(profile, times: int = 1, progress: bool = True) -> list[tuple[str, str]]:
+    """Queries for the target's passages, as (query, passage id); made on the first call, then read from the cache."""
+    asked = passages_to_ask_about(profile, times)
+    return adaptation.generate_queries(load_generator(), asked, **SAMPLING, progress=progress)
+
+
+def pseudo_labels(run, times: int = 1, progress: bool = True) -> PseudoLabels:
+    """Everything that GPL trains on; made on the first call, and a killed call continues where it was.
+
+    run: any Run; only its profile counts. Negatives are found by BM25 and by the encoder of the stage "source".
+
+    Negatives are mined for every second pair and drawn from all passages for the others. With mined ones alone, as in
+    GPL, an encoder that was trained by cosine forgets to keep unlike texts apart: nothing in such data asks for it.
+    """
+    profile = run.profile
+    texts = _draw_passages(profile.target_passages and MINED_IN * times * profile.target_passages)
+    pairs = generated_pairs(profile, times, progress)
+    source = replace(run, start="base", stages=("source",), seed=0, domain="target", search="")
+    dense = CachedEncoder(source.encoder(progress))
+    retrievers = {"bm25": BM25Search(texts), "dense": ExactSearch(dense, texts, progress=progress)}
+    mined = adaptation.mine_negatives(pairs, texts, retrievers, progress=progress)
+    hard, easy = adaptation.draw_negatives(mined), adaptation.draw_negatives([texts] * len(pairs), seed=1)
+    drawn = [easy[n] if n % 2 else hard[n] for n in range(len(pairs))]
+    margins = adaptation.pseudo_labels(load_cross_encoder(), pairs, drawn, texts, progress=progress)
+    return PseudoLabels(texts, pairs, mined, margins)

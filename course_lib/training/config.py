@@ -1,0 +1,90 @@
+"""How to train: the settings of a run, checked where they are made."""
+
+from dataclasses import dataclass
+
+import torch
+
+SCHEDULES = ("linear", "cosine", "constant", "stepwise")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass
+class TrainingConfig:
+    """The settings of a training run; the defaults are those of Sentence Transformers' `fit` (AdamW, linear decay).
+
+    steps: optimizer steps; None means `epochs` passes over the examples.
+    epochs: passes over the examples where `steps` is None.
+    batch_size: examples per batch and process.
+    learning_rate: its peak.
+    weight_decay: 0.01, not applied to biases and norms (as in BERT).
+    warmup_ratio: share of the steps in which the learning rate rises to its peak.
+    schedule: after the warm-up: "linear" or "cosine" to 0, "constant", or "stepwise" (Contrastive Tension's authors).
+    max_gradient_norm: gradients are clipped to this total norm.
+    gradient_accumulation_steps: batches per step in each process.
+    precision: "fp32", "bf16", "fp16" (CUDA only), or "auto": bf16 where the hardware multiplies it, else fp16 on
+        CUDA, else fp32.
+    seed: of everything random in the run.
+    group_by_length: batches of texts of similar length, which saves most of the padding; False draws them at random.
+    evaluate_every: steps between evaluations; 0 means at the start and at the end only.
+    metric: which of the numbers that `evaluate` returns is maximised; None means the first.
+    keep_best: end with the weights that scored best after the start, not with the last ones.
+    checkpoint_every: steps between checkpoints; 0 means only when the run is interrupted.
+    Raises ValueError for a setting out of range.
+    """
+
+    steps: int | None = None
+    epochs: float = 1.0
+    batch_size: int = 64
+    learning_rate: float = 2e-5
+    weight_decay: float = 0.01
+    warmup_ratio: float = 0.1
+    schedule: str = "linear"
+    max_gradient_norm: float = 1.0
+    gradient_accumulation_steps: int = 1
+    precision: str = "auto"
+    seed: int = 0
+    group_by_length: bool = True
+    evaluate_every: int = 0
+    metric: str | None = None
+    keep_best: bool = False
+    checkpoint_every: int = 0
+
+    def __post_init__(self):
+        for name in ("batch_size", "gradient_accumulation_steps", "epochs", "learning_rate", "max_gradient_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("weight_decay", "evaluate_every", "checkpoint_every"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; it must be at least 1, or None for `epochs` passes")
+        if not 0 <= self.warmup_ratio <= 1:
+            raise ValueError(f"warmup_ratio is {self.warmup_ratio}; it is a share of the steps, between 0 and 1")
+        for name, choices in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+
+
+def choose_precision(asked: str, device: torch.device) -> str:
+    """The precision to train in: what was asked for, or the best one for the hardware where that is "auto".
+
+    asked: as `TrainingConfig.precision`.
+    device: where the weights are.
+    Raises ValueError for fp16 on a CPU.
+    """
+    if asked == "fp16" and device.type == "cpu":
+        raise ValueError("precision is 'fp16', which needs a GPU; on a CPU choose 'bf16', 'fp32' or 'auto'")
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    # torch has no public question for this yet; a build without the private one counts as a processor without bf16
+    if device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():
+        return "bf16"
+    return "fp32"  # bf16 without hardware for it is slower than fp32 (measured: about eight times)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which a forward pass runs in a precision; it does nothing for fp32."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)

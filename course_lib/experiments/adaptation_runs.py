@@ -27,8 +27,9 @@ from course_lib.experiments.runs import (
     training_config,
     weights_fingerprint,
 )
+from course_lib.models import CrossEncoder, QueryGenerator
 from course_lib.models.encoder import SentenceEncoder
-from course_lib.objectives import Cropping, CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
+from course_lib.objectives import Cropping, MarginMSE, MultipleNegativesRanking
 from course_lib.recipes.base_encoder import ANCESTOR_SHA256, ancestor_folder
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
 from course_lib.storage import DATA

@@ -16,6 +16,7 @@ from course_lib import objectives
 from course_lib.experiments import comparison
 from course_lib.experiments.comparison import RunRecord
 from course_lib.models.encoder import SentenceEncoder
+from course_lib.models.minilm import reference_folder
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, rank_bm25
 from course_lib.storage import DATA, cache_folder, write_atomically
 from course_lib.texts import hub, python_docs
@@ -193,16 +194,6 @@ def load_encoder(method, profile, seed=0):
 def is_trained(method, profile, seed=0):
     """Whether `run` has finished training a method."""
     return method in OBJECTIVES and (run_folder(_blank(method, profile, seed)) / "training.json").is_file()
-
-
-def reference_folder():
-    """The folder of all-MiniLM-L6-v2 where its weights are present, else None."""
-    from course_lib.recipes.base_encoder import ancestor_folder
-
-    try:
-        return ancestor_folder()
-    except (OSError, ValueError):
-        return None
 
 
 def _sts():

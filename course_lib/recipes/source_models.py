@@ -15,8 +15,9 @@ from safetensors.torch import load_model, save_model
 
 from course_lib.experiments import domain_adaptation as adaptation
 from course_lib.experiments.runs import keep_training
+from course_lib.models import CrossEncoder, QueryGenerator
 from course_lib.models.encoder import SentenceEncoder
-from course_lib.objectives import CrossEncoder, QueryGenerator
+from course_lib.objectives import QueryGeneration, Relevance
 from course_lib.search import BM25Search
 from course_lib.storage import DATA, write_atomically
 from course_lib.texts import python_docs
@@ -66,7 +67,12 @@ def train_generator(
     parts = {"practice": (practice_steps, practice), "queries": (steps, lambda: [(passages[i], q) for q, i in pairs])}
     config = TrainingConfig(batch_size=batch_size, learning_rate=learning_rate, schedule="cosine", seed=seed)
     return generator, train_parts(
-        generator, parts, config, output, progress, lambda encoder: {"negative_loss": -token_loss(generator, unseen)}
+        QueryGeneration(generator),
+        parts,
+        config,
+        output,
+        progress,
+        lambda encoder: {"negative_loss": -token_loss(generator, unseen)},
     )
 
 
@@ -105,7 +111,7 @@ def train_judge(
     description scores above five that BM25 finds.
     """
     torch.manual_seed(seed)
-    judge = CrossEncoder(lower_layers(LAYERS["cross-encoder"], LENGTH["cross-encoder"]), loss)
+    judge = CrossEncoder(lower_layers(LAYERS["cross-encoder"], LENGTH["cross-encoder"]))
     answers = {query: passage for query, passage in held_out_pairs(docs)}
     numbered = {str(n): passage for n, passage in enumerate(answers.values())}
     unseen = with_negatives(list(zip(answers, numbered)), numbered, 5)
@@ -120,7 +126,12 @@ def train_judge(
     }
     config = TrainingConfig(batch_size=batch_size, learning_rate=learning_rate, seed=seed)
     return judge, train_parts(
-        judge, parts, config, output, progress, lambda encoder: {"first_of_six": first_of(judge, unseen[:200])}
+        Relevance(judge, loss),
+        parts,
+        config,
+        output,
+        progress,
+        lambda encoder: {"first_of_six": first_of(judge, unseen[:200])},
     )
 
 
@@ -182,10 +193,11 @@ def with_negatives(pairs, passages, count):
 def token_loss(generator, pairs):
     """A generator's loss on (passage, query) pairs, in nats a token of the queries."""
     total = count = 0
+    objective = QueryGeneration(generator)
     for start in range(0, len(pairs), 32):
-        batch = generator.collate(pairs[start : start + 32], None)
+        batch = objective.collate(pairs[start : start + 32], None)
         tokens = int((batch["labels"] != -100).sum())
-        total += float(generator({k: v.to(generator.device) for k, v in batch.items()})) * tokens
+        total += float(objective({k: v.to(generator.device) for k, v in batch.items()})) * tokens
         count += tokens
     return total / count
 

@@ -398,13 +398,16 @@ def make_optimizer(objective, config):
     """AdamW, without weight decay on biases and norms (as in BERT); an objective's own `make_optimizer` goes first."""
     if hasattr(objective, "make_optimizer"):
         return objective.make_optimizer(config)
-    weights = [p for p in objective.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in weights if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    if objective.optimizer == "rmsprop":
+        return torch.optim.RMSprop(objective.parameters(), lr=config.learning_rate)
+    factors, groups = objective.learning_rate_factors(), {}
+    for weight in objective.parameters():
+        if weight.requires_grad:
+            decay = config.weight_decay if weight.ndim > 1 else 0.0
+            groups.setdefault((decay, factors.get(weight, 1.0)), []).append(weight)
+    groups = [{"params": weights, "weight_decay": decay, "rate": rate} for (decay, rate), weights in groups.items()]
     fused = objective.encoder.device.type in ("cpu", "cuda")
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=fused)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=fused)
 
 
 def choose_precision(asked, device):

@@ -1,1 +1,7 @@
-"""The models of the course: what embeds a text, what scores a pair, what writes a query."""
+"""The models of the course: SentenceEncoder embeds a text, CrossEncoder scores a pair, QueryGenerator writes a query."""
+
+from course_lib.models.cross_encoder import CrossEncoder
+from course_lib.models.encoder import SentenceEncoder
+from course_lib.models.query_generator import QueryGenerator
+
+__all__ = ["CrossEncoder", "QueryGenerator", "SentenceEncoder"]

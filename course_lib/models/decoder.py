@@ -1,9 +1,12 @@
-"""A decoder made of an encoder's own layers: causal, and with a look at one vector."""
+"""A decoder made of an encoder's own layers: causal, with cross-attention to one vector."""
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
+
+from course_lib.models.encoder import evaluation_mode
 
 # Where the families of encoders keep the parts of a layer: BERT and RoBERTa, MPNet, DistilBERT. The names are also
 # those of the weights in a checkpoint, so no release can change them.
@@ -20,19 +23,21 @@ _PARTS = {
 
 
 class Decoder(nn.Module):
-    """An encoder's embeddings and layers, made to read from left to right and to look at one vector.
+    """An encoder's embeddings and layers, made to read from left to right and to attend to one vector.
 
-    transformer: the encoder's, whose weights are used, not copied. layers: the first so many; None means all.
-    cross_attention: "linear" or "attention". Raises ValueError where the layers are not as this decoder computes them.
+    transformer: the encoder's; its weights are used, not copied.
+    layers: use only the first so many; None means all.
+    cross_attention: "linear" or "attention", see `CrossAttention`.
+    Raises ValueError for settings out of range and where the layers do not compute what this decoder computes.
     """
 
-    def __init__(self, transformer, layers=None, cross_attention="linear"):
+    def __init__(self, transformer: PreTrainedModel, layers: int | None = None, cross_attention: str = "linear"):
         super().__init__()
         if cross_attention not in ("linear", "attention"):
             raise ValueError(f'cross_attention is {cross_attention!r}; choose "linear" or "attention"')
         stack = encoder_layers(transformer)
         if layers is not None and not 1 <= layers <= len(stack):
-            raise ValueError(f"decoder_layers is {layers}; this encoder has 1 to {len(stack)} to offer")
+            raise ValueError(f"decoder_layers is {layers}; this encoder has 1 to {len(stack)}")
         self.transformer = transformer
         self.layers = nn.ModuleList(
             DecoderLayer(layer, transformer.config, cross_attention == "attention") for layer in stack[:layers]
@@ -40,8 +45,13 @@ class Decoder(nn.Module):
         self.to(transformer.device)
         self._check_against_encoder()
 
-    def forward(self, ids, sentence):
-        """Token ids (B, T) and the sentence's vector (B, d) to hidden vectors (B, T, d), each blind to later tokens."""
+    def forward(self, ids: Tensor, sentence: Tensor) -> Tensor:
+        """Hidden vectors of tokens, none of which sees a later token.
+
+        ids: token ids (B, T).
+        sentence: the vectors that all tokens attend to, (B, d).
+        Returns (B, T, d).
+        """
         hidden = self.transformer.embeddings(input_ids=ids)
         bias = self._position_bias(hidden)
         for layer in self.layers:
@@ -49,7 +59,7 @@ class Decoder(nn.Module):
         return hidden
 
     def _position_bias(self, hidden):
-        """MPNet's bias by distance with the causal mask in it, (1, heads, T, T); None for models without one."""
+        """MPNet's bias by distance with the causal mask added, (1, heads, T, T); None for models without one."""
         compute = getattr(getattr(self.transformer, "encoder", None), "compute_position_bias", None)
         if compute is None:
             return None
@@ -61,29 +71,28 @@ class Decoder(nn.Module):
     def _check_against_encoder(self):
         """Raise ValueError unless the layers, without cross-attention, compute what the encoder computes.
 
-        The last token sees all others in a causal layer too, so there both must agree, layer by layer.
+        The last token sees all others in a causal layer too, so both must agree there, layer by layer.
         """
-        modes = [module for module in self.modules() if module.training]
-        self.eval()
         ids = torch.arange(4, 12, device=self.transformer.device)[None] % self.transformer.config.vocab_size
-        states = self.transformer(ids, torch.ones_like(ids), output_hidden_states=True).hidden_states
-        pairs = [(self.transformer.embeddings(input_ids=ids), states[0])]
-        for layer, before, after in zip(self.layers, states, states[1:]):
-            ours = layer.feed_forward(layer.attend(before, self._position_bias(before)))
-            pairs.append((ours[:, -1], after[:, -1]))
-        for module in modes:
-            module.training = True
+        with evaluation_mode(self):
+            states = self.transformer(ids, torch.ones_like(ids), output_hidden_states=True).hidden_states
+            pairs = [(self.transformer.embeddings(input_ids=ids), states[0])]
+            for layer, before, after in zip(self.layers, states, states[1:]):
+                ours = layer.feed_forward(layer.attend(before, self._position_bias(before)))
+                pairs.append((ours[:, -1], after[:, -1]))
         if not all(a.shape == b.shape and torch.allclose(a, b, atol=1e-3, rtol=1e-3) for a, b in pairs):
             raise ValueError(_unknown_layers(self.transformer))
 
 
 class DecoderLayer(nn.Module):
-    """One layer of an encoder with causal attention, and between attention and feed-forward a look at the sentence.
+    """One layer of an encoder with causal attention, and cross-attention between attention and feed-forward.
 
-    layer: the encoder's, whose parts are used, not copied. Cross-attention and its norm are new.
+    layer: the encoder's; its parts are used, not copied. Cross-attention and its norm are new.
+    config: the encoder's.
+    with_query_and_key: as in `CrossAttention`.
     """
 
-    def __init__(self, layer, config, with_query_and_key=False):
+    def __init__(self, layer: nn.Module, config: PretrainedConfig, with_query_and_key: bool = False):
         super().__init__()
         for name, part in _parts(layer).items():
             setattr(self, name, part)
@@ -94,14 +103,14 @@ class DecoderLayer(nn.Module):
         self.cross_attention = CrossAttention(config, self.attention_dropout, with_query_and_key)
         self.cross_norm = nn.LayerNorm(config.hidden_size, eps=self.attention_norm.eps)
 
-    def forward(self, hidden, sentence, bias=None):
+    def forward(self, hidden: Tensor, sentence: Tensor, bias: Tensor | None = None) -> Tensor:
         """hidden (B, T, d), sentence (B, d), bias (1, heads, T, T) or None → (B, T, d)."""
         hidden = self.attend(hidden, bias)
         hidden = self.cross_norm(hidden + self.dropout(self.cross_attention(hidden, sentence)))
         return self.feed_forward(hidden)
 
-    def attend(self, hidden, bias=None):
-        """Each token's look at itself and those before it. A bias brings its own causal mask."""
+    def attend(self, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Attention of each token to itself and those before it, with its norm; a bias has the causal mask in it."""
         query, key, value = (split_heads(part(hidden), self.heads) for part in (self.query, self.key, self.value))
         mixed = F.scaled_dot_product_attention(
             query,
@@ -113,18 +122,23 @@ class DecoderLayer(nn.Module):
         )
         return self.attention_norm(hidden + self.dropout(self.out(mixed.transpose(1, 2).flatten(2))))
 
-    def feed_forward(self, hidden):
+    def feed_forward(self, hidden: Tensor) -> Tensor:
+        """The layer's feed-forward network with its norm: (B, T, d) → (B, T, d)."""
         return self.output_norm(hidden + self.dropout(self.down(self.activation(self.up(hidden)))))
 
 
 class CrossAttention(nn.Module):
-    """Attention of every token to one vector: hidden (B, T, d), sentence (B, d) → (B, T, d).
+    """Attention of every token to one vector.
 
     A softmax over one key is 1 whatever the query, so the result is the same linear map of the sentence at every token.
-    Without `with_query_and_key` only this map is computed; the loss and its gradients are the same.
+
+    config: the encoder's.
+    attention_dropout: the layer's dropout of attention weights.
+    with_query_and_key: also compute query and key, as attention is written; without, only the linear map is computed,
+        and the loss and its gradients are the same.
     """
 
-    def __init__(self, config, attention_dropout, with_query_and_key=False):
+    def __init__(self, config: PretrainedConfig, attention_dropout: nn.Dropout, with_query_and_key: bool = False):
         super().__init__()
         size = config.hidden_size
         self.heads, self.dropout = config.num_attention_heads, attention_dropout
@@ -136,11 +150,12 @@ class CrossAttention(nn.Module):
                 nn.init.normal_(linear.weight, std=getattr(config, "initializer_range", 0.02))
                 nn.init.zeros_(linear.bias)
 
-    def forward(self, hidden, sentence):
+    def forward(self, hidden: Tensor, sentence: Tensor) -> Tensor:
+        """hidden (B, T, d), sentence (B, d) → (B, T, d)."""
         value = split_heads(self.value(sentence[:, None]), self.heads)  # (B, heads, 1, d / heads)
         if not hasattr(self, "query") and not (self.training and self.dropout.p):
             return self.out(value.transpose(1, 2).flatten(2)).expand_as(hidden)
-        # dropout of attention takes a head's whole answer from a token, so here each token needs an answer of its own
+        # dropout of attention removes a head's whole answer from a token, so here each token needs an answer of its own
         return self.out((self.dropout(self._weights(hidden, sentence)) * value).transpose(1, 2).flatten(2))
 
     def _weights(self, hidden, sentence):
@@ -152,7 +167,7 @@ class CrossAttention(nn.Module):
         return (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(-1)
 
 
-def split_heads(hidden, heads):
+def split_heads(hidden: Tensor, heads: int) -> Tensor:
     """(B, T, d) → (B, heads, T, d / heads)."""
     return hidden.unflatten(-1, (heads, -1)).transpose(1, 2)
 
@@ -160,8 +175,8 @@ def split_heads(hidden, heads):
 # --------------------------------------------------------------------------- any family of encoders
 
 
-def encoder_layers(transformer):
-    """The list of a transformer's layers. Raises ValueError where there is none whose parts are known."""
+def encoder_layers(transformer: PreTrainedModel) -> nn.ModuleList:
+    """The list of a transformer's layers. Raises ValueError where it has none whose parts are known."""
     for module in transformer.modules():
         if isinstance(module, nn.ModuleList) and len(module):
             _parts(module[0])
@@ -181,7 +196,7 @@ def _parts(layer):
 
 def _unknown_layers(module):
     return (
-        f"{type(module).__name__} has layers that DenoisingAutoEncoder cannot turn into a decoder; take an encoder "
+        f"{type(module).__name__} has layers that cannot be turned into a decoder; take an encoder "
         "whose layers are like those of BERT, RoBERTa, DistilBERT or MPNet"
     )
 

@@ -2,43 +2,49 @@
 
 import copy
 import json
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from safetensors.torch import save as safetensors_bytes
-from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from course_lib import functional
 from course_lib.models.decoder import encoder_layers
-from course_lib.models.encoder import SentenceEncoder, _explained, _quiet, best_device
+from course_lib.models.encoder import SentenceEncoder, evaluation_mode
+from course_lib.models.folders import best_device, check_folder, explained, model_folder, quiet
+from course_lib.models.hub_query_generator import HubQueryGenerator
 from course_lib.models.language_head import MaskedLanguageHead
 from course_lib.models.passage_decoder import PassageDecoder, Pointer
 from course_lib.models.sampling import generate_texts
-from course_lib.objectives.base import Objective
-from course_lib.objectives.examples import tokenize_examples
-from course_lib.storage import write_atomically
 
 SETTINGS = "query_generator.json"
 
 
-class QueryGenerator(Objective):
+class QueryGenerator(nn.Module):
     """Encode a passage; let a decoder that looks at all of its token vectors write a query, from left to right.
 
-    encoder: reads the passage. tie_weights: the decoder is made of the encoder's own layers and embeddings, and only its
-    cross-attention is new, which Rothe et al. (2020) found to work as well as separate weights; False gives it copies.
-    decoder_layers: the first so many layers; None means all. The decoder runs once for every token it writes, so that
-    fewer save most of the time. pointer: whether it can also copy tokens of the passage (See et al., 2017), which a small
-    model learns long before it learns to write about what it has read. Texts are (passage, query); the head is read from
-    the encoder's checkpoint where that carries one.
-
-    Batch: input_ids and attention_mask (B, T) of the passages, decoder_input_ids and labels (B, T') of the queries.
-    Loss: scalar, nats a token. Raises ValueError for examples of another kind and for layers that the encoder has not.
+    encoder: reads the passage; used, not copied. The head is read from its checkpoint where that has one.
+    tie_weights: the decoder is made of the encoder's own layers and embeddings, and only its cross-attention is new,
+        which Rothe et al. (2020) found to work as well as separate weights; False gives it copies.
+    decoder_layers: use only the first so many layers; None means all. The decoder runs once for every token it writes,
+        so that fewer layers save most of the time.
+    pointer: whether it can also copy tokens of the passage (See et al., 2017), which a small model learns long before it
+        learns to write about what it has read.
+    Train it with `objectives.QueryGeneration`. Raises ValueError for more layers than the encoder has.
     """
 
-    def __init__(self, encoder, tie_weights=True, decoder_layers=None, pointer=True):
-        super().__init__(encoder)
+    def __init__(
+        self,
+        encoder: SentenceEncoder,
+        tie_weights: bool = True,
+        decoder_layers: int | None = None,
+        pointer: bool = True,
+    ):
+        super().__init__()
+        self.encoder = encoder
         self.tie_weights = tie_weights
         transformer = encoder.transformer if tie_weights else copy.deepcopy(encoder.transformer)
         self.decoder = PassageDecoder(transformer, decoder_layers)
@@ -48,26 +54,18 @@ class QueryGenerator(Objective):
         self.head = MaskedLanguageHead(transformer).to(encoder.device)
         self.head.load(encoder.source)
         self.pointer = Pointer(encoder.dimension).to(encoder.device) if pointer else None
-        self.begin_id, self.end_id = encoder.token_ids([""])[0]  # [CLS] and [SEP], which frame a query too
+        self.begin_id, self.end_id = encoder.token_ids([""])[0]  # [CLS] and [SEP], which begin and end a query too
 
-    def settings(self):
-        return {**super().settings(), "pointer": self.pointer is not None}
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Score every token of the vocabulary at each place where the batch has a label.
 
-    def prepare(self, texts):
-        return tokenize_examples(self.encoder, texts, ("passage", "query"))
-
-    def collate(self, texts, generator):
-        passages, queries = (list(column) for column in zip(*(example.texts for example in self.prepare(texts))))
-        queries = self.encoder.tokenize(queries)
-        decoder_input_ids, labels = functional.next_token_targets(queries["input_ids"], queries["attention_mask"])
-        return {**self.encoder.tokenize(passages), "decoder_input_ids": decoder_input_ids, "labels": labels}
-
-    def forward(self, batch):
+        batch: {"input_ids", "attention_mask"} (B, T) of passages, {"decoder_input_ids", "labels"} (B, T') of queries;
+            labels are -100 where there is nothing to predict.
+        Returns (M, V), for a softmax; M is the number of labels.
+        """
         states = self.encoder.token_embeddings(batch)  # (B, T, d)
         hidden = self.decoder(batch["decoder_input_ids"], (states, batch["attention_mask"]))  # (B, T', d)
-        answered = batch["labels"] != -100
-        scores = self._scores(hidden, batch, self._places(states, batch), answered)
-        return functional.masked_lm_loss(scores, batch["labels"][answered])
+        return self._scores(hidden, batch, self._places(states, batch), batch["labels"] != -100)
 
     def _places(self, states, batch):
         """What the pointer makes of the passages, once for all tokens: (B, T, d), or None without a pointer."""
@@ -75,8 +73,7 @@ class QueryGenerator(Objective):
             return self.pointer.read(states, self.decoder.transformer.get_input_embeddings()(batch["input_ids"]))
 
     def _scores(self, hidden, batch, places, chosen=...):
-        """Scores, for a softmax, of the token after each of hidden (N, T', d), N a multiple of B: (N, T', V), or (M, V) of
-        the `chosen` (N, T')."""
+        """Scores of the token after each of hidden (N, T', d), N a multiple of B: (N, T', V), or (M, V) of `chosen`."""
         logits = self.head(hidden[chosen])
         if self.pointer is None:
             return logits
@@ -89,32 +86,30 @@ class QueryGenerator(Objective):
 
     def generate(
         self,
-        passages,
-        queries_per_passage=3,
-        top_p=0.95,
-        temperature=1.0,
-        max_new_tokens=24,
-        generator=None,
-        batch_size=32,
-        progress=False,
-    ):
-        """Write queries for passages: a list of lists of strings, in the order given.
+        passages: Sequence[str],
+        queries_per_passage: int = 3,
+        top_p: float = 0.95,
+        temperature: float = 1.0,
+        max_new_tokens: int = 24,
+        generator: torch.Generator | None = None,
+        batch_size: int = 32,
+        progress: bool = False,
+    ) -> list[list[str]]:
+        """Write queries for passages, by nucleus sampling.
 
-        top_p 0.95, temperature 1 and 3 queries a passage as in GPL (Wang et al., 2022); temperature 0 is greedy.
-        The rest as in `sampling.generate_texts`.
+        passages: strings.
+        queries_per_passage, top_p, temperature: 3, 0.95 and 1 as in GPL (Wang et al., 2022).
+        All other arguments are those of `sampling.generate_texts`.
+        Returns one list of queries per passage, in the order given.
+        Raises ValueError for settings out of range.
         """
-        training = [m for m in self.modules() if m.training]
-        self.eval()
-        try:
+        with evaluation_mode(self):
             return generate_texts(
                 self, passages, queries_per_passage, top_p, temperature, max_new_tokens, generator, batch_size, progress
             )
-        finally:
-            for module in training:
-                module.training = True
 
-    def start(self, texts, copies):
-        """Read the passages; returns the step that `sampling.generate_texts` calls."""
+    def start(self, texts: Sequence[str], copies: int) -> Callable[[Tensor], Tensor]:
+        """Read the passages; returns the `step` function that `sampling.generate_texts` calls."""
         batch = {k: v.to(self.device) for k, v in self.encoder.tokenize(list(texts)).items()}
         states = self.encoder.token_embeddings(batch)
         passages, places = self.decoder.read(states, batch["attention_mask"]), self._places(states, batch)
@@ -122,53 +117,69 @@ class QueryGenerator(Objective):
         return lambda ids: self._scores(self.decoder.step(ids, passages, past)[:, None], batch, places)[:, 0]
 
     @property
-    def tokenizer(self):
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The encoder's tokenizer."""
         return self.encoder.tokenizer
 
     @property
-    def device(self):
-        """Where the weights are."""
+    def max_length(self) -> int:
+        """Passages and queries are cut at this many tokens."""
+        return self.encoder.max_length
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
         return self.encoder.device
 
     # ------------------------------------------------------------------ to disk
 
-    def save(self, path, dtype=torch.float32):
-        """Write weights, configuration and tokenizer into a folder, for `from_pretrained`.
-
-        dtype: of the weights on disk; torch.float16 halves them. The encoder's weights have the names that they have in
-        an encoder's own folder, so that `SentenceEncoder.from_pretrained` reads them from here too.
-        """
-        path = Path(path)
-        with _quiet():
-            self.encoder.tokenizer.save_pretrained(path)
-            self.encoder.transformer.config.save_pretrained(path)
-        settings = {
+    def settings(self) -> dict[str, object]:
+        """What the generator was made with besides its encoder's weights, for its folder and for the record of a run."""
+        return {
             "tie_weights": self.tie_weights,
             "decoder_layers": self.decoder_layers,
             "pointer": self.pointer is not None,
             "pooling": self.encoder.pooling,
             "max_length": self.encoder.max_length,
         }
-        write_atomically(path / SETTINGS, json.dumps(settings, indent=2) + "\n")
+
+    def save(self, path: str | os.PathLike, dtype: torch.dtype = torch.float32) -> None:
+        """Write weights, configuration and tokenizer into a folder, for `from_pretrained`.
+
+        path: a folder, created if absent; an earlier model in it is replaced. The encoder's weights have the names that
+            they have in an encoder's own folder, so that `SentenceEncoder.from_pretrained` reads them from here too.
+        dtype: of the weights on disk; torch.float16 halves them.
+        Raises ValueError where `path` is a file.
+        """
         tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in self._weights().items()}
-        write_atomically(path / "model.safetensors", safetensors_bytes(tensors, {"format": "pt"}))
+        with model_folder(path) as folder, quiet():
+            self.tokenizer.save_pretrained(folder)
+            self.encoder.transformer.config.save_pretrained(folder)
+            (folder / SETTINGS).write_text(json.dumps(self.settings(), indent=2) + "\n", encoding="utf-8")
+            save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
     def _weights(self):
-        """Every weight once: the encoder's under their own names, then what is the generator's alone."""
+        """Every weight once: the encoder's under their own names, then those that only the generator has."""
         own = {k: v for k, v in self.named_parameters() if not k.startswith("encoder.")}
         return {**dict(self.encoder.transformer.named_parameters()), **{f"generator.{k}": v for k, v in own.items()}}
 
     @classmethod
-    def from_pretrained(cls, name_or_path, device=None):
-        """Load what `save` wrote, or a sequence-to-sequence model such as T5, as a folder or a hub name.
+    def from_pretrained(
+        cls, name_or_path: str | os.PathLike, device: str | torch.device | None = None
+    ) -> "QueryGenerator | HubQueryGenerator":
+        """Load what `save` wrote, or a sequence-to-sequence model such as T5.
 
-        Both have the same `generate`; the second is a HubQueryGenerator and cannot be trained here.
+        name_or_path: a folder or a hub name.
+        device: by default CUDA, else Apple's MPS, else the CPU.
+        Returns a QueryGenerator in evaluation mode, or a HubQueryGenerator, which has the same `generate` and cannot be
+        trained here.
         Raises FileNotFoundError where there is no such model, ValueError where it is damaged or of another kind.
         """
         path = Path(name_or_path)
+        check_folder(path)
         if not (path / SETTINGS).is_file():
             return HubQueryGenerator.from_pretrained(name_or_path, device)
-        with _quiet(), _explained(str(path)):
+        with quiet(), explained(str(path)):
             settings = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
             transformer = AutoModel.from_config(AutoConfig.from_pretrained(path), dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
@@ -184,61 +195,3 @@ class QueryGenerator(Objective):
             for name, weight in own.items():
                 weight.copy_(weights[name])
         return generator.eval().to(device or best_device())
-
-
-class HubQueryGenerator(nn.Module):
-    """A sequence-to-sequence model of Transformers, such as docT5query, that writes queries as QueryGenerator does.
-
-    max_length: passages are cut at this many tokens; 350 as in GPL.
-    """
-
-    def __init__(self, model, tokenizer, max_length=350):
-        super().__init__()
-        self.model, self.tokenizer, self.max_length = model, tokenizer, max_length
-        self.begin_id, self.end_id = model.config.decoder_start_token_id, tokenizer.eos_token_id
-
-    @classmethod
-    def from_pretrained(cls, name_or_path, device=None, max_length=350):
-        """Load a folder or a hub name. Raises as `QueryGenerator.from_pretrained`."""
-        source = str(name_or_path)
-        with _quiet(), _explained(source):
-            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-            if not config.is_encoder_decoder:
-                raise ValueError(
-                    f"a {config.model_type} model writes no text; for a query generator of its own kind, "
-                    "train QueryGenerator(SentenceEncoder.from_pretrained(…)) on (passage, query)"
-                )
-            model = AutoModelForSeq2SeqLM.from_pretrained(
-                source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-            )
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        return cls(model, tokenizer, max_length).eval().to(device or best_device())
-
-    generate = QueryGenerator.generate
-
-    def start(self, texts, copies):
-        """Read the passages; returns the step that `sampling.generate_texts` calls."""
-        batch = self.tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
-        ).to(self.device)
-        states = self.model.get_encoder()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-        states.last_hidden_state = states.last_hidden_state.repeat_interleave(copies, 0)
-        mask, past = batch["attention_mask"].repeat_interleave(copies, 0), [None]
-
-        def step(ids):
-            out = self.model(
-                encoder_outputs=states,
-                attention_mask=mask,
-                decoder_input_ids=ids[:, -1:],
-                past_key_values=past[0],
-                use_cache=True,
-            )
-            past[0] = out.past_key_values
-            return out.logits[:, -1]
-
-        return step
-
-    @property
-    def device(self):
-        """Where the weights are."""
-        return self.model.device

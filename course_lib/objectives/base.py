@@ -1,32 +1,69 @@
-"""What every objective has: an encoder, a way to make a batch, and a loss."""
+"""What every objective has: a model to train, a way to make a batch, and a loss."""
 
-from torch import nn
+import os
+from collections.abc import Hashable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.models.encoder import SentenceEncoder
 
 
 class Objective(nn.Module):
-    """A training signal made from text alone.
+    """A training signal: `collate` makes a batch of texts, and calling the objective with that batch gives the loss.
 
-    `collate(texts, generator)` makes a batch of CPU tensors; calling the objective with that batch on its device gives
-    the loss, a scalar; `encoder` is what is kept after training. Texts are strings, or what `prepare` made of them.
+    encoder: the model that is trained and kept afterwards. For most objectives a SentenceEncoder, for Relevance a
+        CrossEncoder, for QueryGeneration a QueryGenerator.
+
+    A subclass defines `forward(batch)`, which returns the loss as a scalar, and whatever else differs from here.
     """
 
-    smallest_batch = 1  # texts that a batch needs for the loss to mean anything
+    smallest_batch = 1  # examples that a batch needs for the loss to mean anything
+    optimizer = "adamw"  # or "rmsprop"
 
-    def __init__(self, encoder):
+    def __init__(self, encoder: SentenceEncoder):
         super().__init__()
         self.encoder = encoder
 
-    def settings(self):
-        """What this objective and its encoder were made with, for the record of a run: {name: value}."""
-        own = {k: v for k, v in vars(self).items() if isinstance(v, (bool, int, float, str)) and not k.startswith("_")}
-        own.pop("training")  # torch's: whether dropout is on just now
-        encoder = {"pooling": self.encoder.pooling, "max_length": self.encoder.max_length}
-        return {"name": type(self).__name__, **own, **encoder}
+    def settings(self) -> dict[str, object]:
+        """What this objective and its model were made with, for the record of a run: {name: value}, None included."""
+        of_torch = vars(nn.Module())
+        own = {
+            name: value
+            for name, value in vars(self).items()
+            if isinstance(value, (bool, int, float, str, type(None))) and name[0] != "_" and name not in of_torch
+        }
+        return {"name": type(self).__name__, **own, **self.encoder.settings()}
 
-    def prepare(self, texts):
-        """Do once what need not be done for every batch: tokenise. Returns one item a text, with a length."""
-        return self.encoder.token_ids(texts)
+    def learning_rate_factors(self) -> dict[nn.Parameter, float]:
+        """The weights that learn at another rate than the configuration's, and what that rate is multiplied by."""
+        return {}
 
-    def collate(self, texts, generator):
-        """A batch for `forward`: {"input_ids", "attention_mask"}, each (B, T)."""
-        return self.encoder.tokenize(texts)
+    def prepare(self, examples: Sequence) -> list:
+        """Do once what need not be done for every batch: tokenise.
+
+        examples: texts, or what `prepare` made of them.
+        Returns one item per example, with a length in tokens.
+        """
+        return self.encoder.token_ids(examples)
+
+    def collate(self, examples: Sequence, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Make the batch that `forward` takes, on the CPU.
+
+        examples: texts, or what `prepare` made of them.
+        generator: the source of all randomness in the batch.
+        Returns {"input_ids", "attention_mask"}, each (B, T), and what else the objective needs.
+        """
+        return self.encoder.tokenize(examples)
+
+    def exclusive(self, example) -> Iterable[Hashable]:
+        """Keys of a prepared example that must not occur twice in one batch.
+
+        An objective whose negatives are the other texts of the batch gives the example's texts here, so that no text
+        becomes a negative of its equal.
+        """
+        return ()
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write what is kept after training into a folder."""
+        self.encoder.save(path)

@@ -1,21 +1,28 @@
 """Cropping: two spans of one passage are a pair. What Contriever trains with, on the text alone."""
 
-import torch
+from collections.abc import Hashable, Iterable, Sequence
 
+import torch
+from torch import Tensor
+
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives.multiple_negatives_ranking import MultipleNegativesRanking
 
 
 class Cropping(MultipleNegativesRanking):
     """Pull two random spans of the same passage together, push the spans of the batch's other passages away.
 
-    shortest, longest: of a span, as shares of the passage's tokens; drawn anew, span by span, for every batch. Izacard et
-    al. (2022), Contriever, section 3.1: independent cropping, 0.05 to 0.5 there. scale: as in MultipleNegativesRanking,
-    whose loss and batches these are. Raises ValueError for shares that are no shares and a batch of one passage.
+    Examples are passages. Izacard et al. (2022), Contriever, section 3.1: independent cropping.
+
+    encoder, scale: as in MultipleNegativesRanking, whose loss and batches these are.
+    shortest, longest: of a span, as shares of the passage's tokens, drawn anew for every span and batch; 0.1 to 0.5,
+        0.05 to 0.5 in Contriever.
+    Raises ValueError for shares out of range and for a batch of one passage.
     """
 
     example = "passage"
 
-    def __init__(self, encoder, scale=20.0, shortest=0.1, longest=0.5):
+    def __init__(self, encoder: SentenceEncoder, scale: float = 20.0, shortest: float = 0.1, longest: float = 0.5):
         super().__init__(encoder, scale)
         if not 0 < shortest <= longest <= 1:
             raise ValueError(
@@ -24,19 +31,23 @@ class Cropping(MultipleNegativesRanking):
             )
         self.shortest, self.longest = shortest, longest
 
-    def prepare(self, texts):
-        return self.encoder.token_ids(texts)
+    def prepare(self, examples: Sequence) -> list[list[int]]:
+        """Tokenise passages; see `Objective.prepare`."""
+        return self.encoder.token_ids(examples)
 
-    def collate(self, texts, generator):
-        queries, positives = zip(
-            *((self.crop(ids, generator), self.crop(ids, generator)) for ids in self.prepare(texts))
-        )
-        return self.batch(queries, positives)
+    def collate(self, examples: Sequence, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Crop each passage twice and make a batch of the pairs; see `Objective.collate`."""
+        crops = [(self.crop(ids, generator), self.crop(ids, generator)) for ids in self.prepare(examples)]
+        return self.batch(*zip(*crops))
 
-    def crop(self, ids, generator=None):
-        """A random span of token ids, between the first and the last, which frame every text."""
+    def crop(self, ids: list[int], generator: torch.Generator | None = None) -> list[int]:
+        """A random span of token ids, between the first and the last, which begin and end every text."""
         inner = ids[1:-1]
         share, place = torch.rand(2, generator=generator).tolist()
         length = max(1, round((self.shortest + (self.longest - self.shortest) * share) * len(inner)))
         start = int(place * (len(inner) - length + 1))
         return [ids[0], *inner[start : start + length], ids[-1]]
+
+    def exclusive(self, example: list[int]) -> Iterable[Hashable]:
+        """The passage; see `Objective.exclusive`."""
+        return (tuple(example),)

@@ -1,30 +1,42 @@
 """Contrastive Tension with in-batch negatives: each text finds itself in the other tower, among the whole batch."""
 
 import math
+from collections.abc import Hashable, Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from course_lib import functional
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives.base import Objective
 from course_lib.objectives.contrastive_tension import twin_of
-from course_lib.objectives.optimizer import adamw
 
 
 class InBatchContrastiveTension(Objective):
     """Two towers embed the same batch; every other text of the batch is a negative, in both directions.
 
+    Examples are texts.
+
     encoder: the tower that is kept after training, the second one as in Sentence Transformers; `twin` is the other.
-    scale: 20, what the cosines are multiplied by at first; its logarithm is learned. max_scale: the scale is clamped to
-    it, as CLIP does at 100; None, as in Sentence Transformers, lets it grow. scale_rate: multiplies the learning rate
-    of the scale. mask_duplicates: equal texts of a batch are no negatives of each other; off in Sentence Transformers.
-    Batch: input_ids and attention_mask, each (B, T), B ≥ 2. Loss: scalar, nats. Raises ValueError for settings out of
-    range and a batch of one text.
+    scale: what the cosines are multiplied by at first, 20 as in Sentence Transformers; its logarithm is learned.
+    max_scale: an upper limit of the scale, as in CLIP, where it is 100; None, as in Sentence Transformers, for no limit.
+    scale_rate: multiplies the learning rate of the scale.
+    mask_duplicates: equal texts of a batch are no negatives of each other; off in Sentence Transformers.
+
+    Batch: input_ids and attention_mask, each (B, T), B ≥ 2. Loss: scalar, nats.
+    Raises ValueError for settings out of range and a batch of one text.
     """
 
     smallest_batch = 2
 
-    def __init__(self, encoder, scale=20.0, max_scale=None, scale_rate=1.0, mask_duplicates=False):
+    def __init__(
+        self,
+        encoder: SentenceEncoder,
+        scale: float = 20.0,
+        max_scale: float | None = None,
+        scale_rate: float = 1.0,
+        mask_duplicates: bool = False,
+    ):
         super().__init__(encoder)
         for name, value in (("scale", scale), ("scale_rate", scale_rate)):
             if not value > 0:
@@ -38,10 +50,8 @@ class InBatchContrastiveTension(Objective):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale), device=encoder.device))
         self.twin = twin_of(encoder)
 
-    def settings(self):
-        return {**super().settings(), "max_scale": self.max_scale}
-
-    def forward(self, batch):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """The loss of a batch, a scalar."""
         if len(batch["input_ids"]) < 2:
             raise ValueError(
                 "this batch holds 1 text; InBatchContrastiveTension compares each text with the others in "
@@ -50,15 +60,20 @@ class InBatchContrastiveTension(Objective):
         a, b = self.twin(batch), self.encoder(batch)  # (B, d) each
         duplicates = same_texts(batch["input_ids"]) if self.mask_duplicates else None
         if self.max_scale is not None:
-            with torch.no_grad():  # the weight itself, as in CLIP: a clamped result has no gradient to come back by
+            with torch.no_grad():  # the weight itself, as in CLIP: a clamped result would have no gradient
                 self.logit_scale.clamp_(max=math.log(self.max_scale))
         return functional.in_batch_contrastive_tension(a, b, self.logit_scale.exp(), duplicates)
 
-    def make_optimizer(self, config):
-        """AdamW, in which the scale has a rate of its own."""
-        return adamw(self, config, {self.logit_scale: self.scale_rate})
+    def learning_rate_factors(self) -> dict[nn.Parameter, float]:
+        """The scale learns at a rate of its own."""
+        return {self.logit_scale: self.scale_rate}
+
+    def exclusive(self, example: list[int]) -> Iterable[Hashable]:
+        """The text; see `Objective.exclusive`."""
+        return (tuple(example),)
 
 
-def same_texts(ids):
-    """Which rows of ids (B, T) are equal: (B, B) bool."""
-    return (ids[:, None] == ids[None]).all(-1)
+def same_texts(ids: Tensor) -> Tensor:
+    """Which rows of token ids (B, T) are equal: (B, B) bool."""
+    numbers = ids.unique(dim=0, return_inverse=True)[1]
+    return numbers[:, None] == numbers[None]

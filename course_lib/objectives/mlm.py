@@ -1,8 +1,13 @@
 """Masked language modelling: hide tokens, predict them from their surroundings."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from course_lib import functional
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.models.language_head import MaskedLanguageHead
 from course_lib.objectives.base import Objective
 
@@ -10,14 +15,20 @@ from course_lib.objectives.base import Objective
 class MaskedLanguageModel(Objective):
     """Predict hidden tokens; logits are computed only where a token is hidden.
 
-    mask_probability: 0.15, and of these 80 % [MASK], 10 % random, 10 % unchanged, as in Devlin et al. (2019).
-    whole_word: choose words rather than tokens, and hide all pieces of a chosen word. The head is read from the
-    encoder's checkpoint where that carries one, and starts random otherwise.
+    Examples are texts.
+
+    encoder: the model that is trained and kept. The head is read from its checkpoint where that has one; otherwise it
+        starts random, with a warning.
+    mask_probability: of hiding a token; 0.15, as in Devlin et al. (2019). Of the hidden ones 80 % become [MASK], 10 %
+        a random token and 10 % stay as they are.
+    whole_word: choose words instead of tokens, and hide all pieces of a chosen word.
+
     Batch: input_ids, attention_mask, labels, each (B, T); labels are −100 where nothing is hidden. Loss: scalar, nats.
-    Raises ValueError for a tokenizer without a mask token, or, with whole_word, without a mark of where words begin.
+    Raises ValueError for a probability out of range, a tokenizer without a mask token and, with whole_word, a tokenizer
+    that does not mark where words begin.
     """
 
-    def __init__(self, encoder, mask_probability=0.15, whole_word=False):
+    def __init__(self, encoder: SentenceEncoder, mask_probability: float = 0.15, whole_word: bool = False):
         super().__init__(encoder)
         if not 0 < mask_probability < 1:
             raise ValueError(f"mask_probability is {mask_probability}; it must lie between 0 and 1")
@@ -32,8 +43,9 @@ class MaskedLanguageModel(Objective):
         self.head = MaskedLanguageHead(encoder.transformer).to(encoder.device)
         self.head.load(encoder.source)
 
-    def collate(self, texts, generator):
-        batch = self.encoder.tokenize(texts)
+    def collate(self, examples: Sequence, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Make the batch that the class describes; see `Objective.collate`."""
+        batch = self.encoder.tokenize(examples)
         ids, tokenizer = batch["input_ids"], self.encoder.tokenizer
         special = functional.special_mask(ids, tokenizer.all_special_ids)
         if self.whole_word:
@@ -46,18 +58,22 @@ class MaskedLanguageModel(Objective):
         return {**batch, "input_ids": ids, "labels": labels}
 
     def _choose_words(self, ids, special, generator):
-        """One draw a word, shared by its pieces: (B, T) bool."""
+        """One draw per word, shared by its pieces: (B, T) bool."""
         word = (~self._continues[ids]).cumsum(1).sub(1).clamp(min=0)  # (B, T): the number of a token's word in its row
         return (functional.draw(ids.shape, generator) < self.mask_probability).gather(1, word) & ~special
 
-    def forward(self, batch):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """The loss of a batch, a scalar."""
         hidden = self.encoder.token_embeddings(batch)  # (B, T, d)
         masked = batch["labels"] != -100
         return functional.masked_lm_loss(self.head(hidden[masked]), batch["labels"][masked])
 
 
-def continuations(tokenizer):
-    """For every token of the vocabulary, whether it goes on with the word before it: (V,) bool."""
+def continuations(tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """For every token of the vocabulary, whether it continues the word before it: (V,) bool.
+
+    Raises ValueError for a tokenizer that does not mark where words begin.
+    """
     pieces = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     if any(p.startswith("##") for p in pieces):  # WordPiece marks the pieces inside a word
         return torch.tensor([p.startswith("##") for p in pieces])

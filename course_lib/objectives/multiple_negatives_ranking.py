@@ -1,43 +1,53 @@
 """Multiple negatives ranking: each query finds its passage among all passages of the batch. What GenQ trains with."""
 
+from collections.abc import Hashable, Iterable, Sequence
+
 import torch
+from torch import Tensor
 
 from course_lib import functional
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives.base import Objective
-from course_lib.objectives.examples import below, tokenize_examples, under
+from course_lib.objectives.examples import Tokenized, add_prefix, strip_prefix, tokenize_examples
 
 
 class MultipleNegativesRanking(Objective):
     """Pull a query and its passage together, push the batch's other passages away.
 
-    Texts are (query, positive) or (query, positive, negative), all of one kind. scale: 20, as in Sentence Transformers,
-    multiplies the cosines. A passage that answers a query too, because it equals that query's positive or belongs to the
-    same query, is no negative of it; Sentence Transformers' sampler keeps such examples out of one batch instead.
+    Examples are (query, positive) or (query, positive, negative), all of one kind. A passage that answers a query too,
+    because it equals that query's positive or belongs to the same query, is no negative of it. The batches of `train`
+    avoid such examples, as Sentence Transformers' sampler does; any that meet are masked.
+
+    encoder: the model that is trained and kept.
+    scale: multiplies the cosines; 20, as in Sentence Transformers.
+
     Batch: query_input_ids and query_attention_mask (B, T), input_ids and attention_mask (B or 2B, T') of the positives
-    and then the negatives, duplicates (B, B or 2B). Loss: scalar, nats. Raises ValueError for a scale that is not above
-    0, examples of mixed kinds and a batch of one pair.
+    and then the negatives, duplicates (B, B or 2B). Loss: scalar, nats.
+    Raises ValueError for a scale that is not above 0, examples of mixed kinds and a batch of one pair.
     """
 
     smallest_batch = 2
     example = "pair"  # what errors call one
 
-    def __init__(self, encoder, scale=20.0):
+    def __init__(self, encoder: SentenceEncoder, scale: float = 20.0):
         super().__init__(encoder)
         if not scale > 0:
             raise ValueError(f"scale is {scale}; it multiplies cosines and must be above 0")
         self.scale = scale
 
-    def prepare(self, texts):
-        with_negative = len(texts) > 0 and isinstance(texts[0], (tuple, list)) and len(texts[0]) == 3
+    def prepare(self, examples: Sequence) -> list[Tokenized]:
+        """Tokenise the texts of each example; see `Objective.prepare`."""
+        with_negative = len(examples) > 0 and isinstance(examples[0], (tuple, list)) and len(examples[0]) == 3
         roles = ("query", "positive", "negative") if with_negative else ("query", "positive")
-        return tokenize_examples(self.encoder, texts, roles)
+        return tokenize_examples(self.encoder, examples, roles)
 
-    def collate(self, texts, generator):
-        queries, positives, *negatives = zip(*(example.texts for example in self.prepare(texts)))
+    def collate(self, examples: Sequence, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Make the batch that the class describes; see `Objective.collate`."""
+        queries, positives, *negatives = zip(*(example.texts for example in self.prepare(examples)))
         return self.batch(queries, positives, [n for column in negatives for n in column])
 
-    def batch(self, queries, positives, negatives=()):
-        """The tensors of a batch, as the class describes them, of tokenised texts."""
+    def batch(self, queries: Sequence, positives: Sequence, negatives: Sequence = ()) -> dict[str, Tensor]:
+        """Make the tensors of a batch, as the class describes them, from lists of token ids."""
         passages = [*positives, *negatives]
         if len(passages) < 2:
             raise ValueError(
@@ -45,27 +55,38 @@ class MultipleNegativesRanking(Objective):
                 f"{self.example}s and needs at least 2. Pass more texts or raise batch_size"
             )
         return {
-            **under("query", self.encoder.tokenize(list(queries))),
+            **add_prefix("query", self.encoder.tokenize(list(queries))),
             **self.encoder.tokenize(passages),
             "duplicates": duplicates(queries, positives, passages),
         }
 
-    def forward(self, batch):
-        queries = self.encoder(below("query", batch))  # (B, d)
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """The loss of a batch, a scalar."""
+        queries = self.encoder(strip_prefix("query", batch))  # (B, d)
         passages = self.encoder(batch)  # (B or 2B, d)
         positives, negatives = passages[: len(queries)], passages[len(queries) :]
         return functional.multiple_negatives_ranking(
             queries, positives, negatives if len(negatives) else None, self.scale, batch["duplicates"]
         )
 
+    def exclusive(self, example: Tokenized) -> Iterable[Hashable]:
+        """The query and the positive; see `Objective.exclusive`."""
+        query, positive, *_ = example.texts
+        return ("query", tuple(query)), ("positive", tuple(positive))
 
-def duplicates(queries, positives, candidates):
+
+def duplicates(queries: Sequence, positives: Sequence, candidates: Sequence) -> Tensor:
     """Which candidates are no negatives of a query: those that equal its positive, and the positives of its equals.
 
-    queries, positives: B texts each, strings or lists of token ids. candidates: N texts, the positives first.
+    queries, positives: B texts each, strings or lists of token ids.
+    candidates: N texts, the positives first.
     Returns (B, N) bool; true for a query's own positive too.
     """
-    queries, positives, candidates = ([str(text) for text in texts] for texts in (queries, positives, candidates))
-    same = torch.tensor([[p == c for c in candidates] for p in positives], dtype=torch.bool)
-    same[:, : len(queries)] |= torch.tensor([[a == b for b in queries] for a in queries], dtype=torch.bool)
+    numbers = {}  # equal texts share a number, so that comparing texts is comparing integers
+    query, positive, candidate = (
+        torch.tensor([numbers.setdefault(str(text), len(numbers)) for text in texts], dtype=torch.long)
+        for texts in (queries, positives, candidates)
+    )
+    same = positive[:, None] == candidate[None]
+    same[:, : len(query)] |= query[:, None] == query[None]
     return same

@@ -1,28 +1,39 @@
 """SimCSE: two dropout views of a sentence attract, the rest of the batch repels."""
 
+from collections.abc import Hashable, Iterable
+
 import torch
+from torch import Tensor
 
 from course_lib import functional
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives.base import Objective
 
 
 class SimCSE(Objective):
     """Pull two dropout views of a sentence together, push the rest of the batch away.
 
-    temperature: 0.05, as in Gao et al. (2021), section 3; it divides the cosines.
-    Batch: input_ids and attention_mask, each (B, T), B ≥ 2. Loss: scalar, nats. The model must be in training mode:
-    without dropout the two views are the same. Raises ValueError for a batch of one text.
+    Examples are texts. The model must be in training mode: without dropout the two views are the same.
+
+    encoder: the model that is trained and kept.
+    temperature: divides the cosines; 0.05, as in Gao et al. (2021), section 3.
+
+    Batch: input_ids and attention_mask, each (B, T), B ≥ 2. Loss: scalar, nats.
+    Raises ValueError for a temperature that is not above 0, for a batch of one text and, at the first batch in training
+    mode, for a model without dropout.
     """
 
     smallest_batch = 2
 
-    def __init__(self, encoder, temperature=0.05):
+    def __init__(self, encoder: SentenceEncoder, temperature: float = 0.05):
         super().__init__(encoder)
         if temperature <= 0:
             raise ValueError(f"temperature is {temperature}; it divides cosines and must be above 0")
         self.temperature = temperature
+        self._views_differ = False  # until the first batch has shown it
 
-    def forward(self, batch):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """The loss of a batch, a scalar."""
         if len(batch["input_ids"]) < 2:
             raise ValueError(
                 "this batch holds 1 text; SimCSE compares each text with the others in its batch and "
@@ -31,4 +42,20 @@ class SimCSE(Objective):
         # one pass over both views, (2B, d): dropout differs between the two copies of a row
         both = self.encoder({k: torch.cat([v, v]) for k, v in batch.items()})
         first, second = both.chunk(2)
+        if self.training and not self._views_differ:
+            self._check_views(first.detach().float(), second.detach().float())
         return functional.info_nce(first, second, self.temperature)
+
+    def _check_views(self, first, second):
+        """Raise ValueError where dropout makes no difference; only once, because the answer waits for the GPU."""
+        if float((first - second).norm()) < 1e-3 * float(first.norm()):  # dropout 0.1 gives more than a tenth
+            raise ValueError(
+                f"the two views of a text are equal: this {self.encoder.transformer.config.model_type} model has no "
+                "dropout, and SimCSE learns from nothing else. Load it with a configuration whose dropout is above 0, "
+                "such as 0.1"
+            )
+        self._views_differ = True
+
+    def exclusive(self, example: list[int]) -> Iterable[Hashable]:
+        """The text; see `Objective.exclusive`."""
+        return (tuple(example),)

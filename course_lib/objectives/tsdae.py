@@ -1,40 +1,48 @@
 """TSDAE: rebuild a sentence from the one vector that an encoder makes of what is left of it."""
 
 import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
 
 from course_lib import functional
 from course_lib.models.decoder import Decoder, encoder_layers
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.models.language_head import MaskedLanguageHead
 from course_lib.objectives.base import Objective
 from course_lib.objectives.mlm import continuations
-from course_lib.objectives.optimizer import adamw
 
 
 class DenoisingAutoEncoder(Objective):
     """Encode what deletion leaves of a text; let a decoder that sees only this vector rebuild the whole text.
 
-    deletion_probability: 0.6 of the words, as in Wang et al. (2021), section 3; drawn anew for every batch.
+    Examples are texts. The bottleneck is the encoder's own pooling; the paper's is "cls".
+
+    encoder: the model that is trained and kept. The head is read from its checkpoint where that has one; otherwise it
+        starts random, with a warning.
+    deletion_probability: of a word; 0.6, as in Wang et al. (2021), section 3. Drawn anew for every batch.
     tie_weights: the decoder is made of the encoder's own layers and embeddings, as in the paper; False gives it copies.
-    decoder_layers: the first so many layers; None means all. whole_word: delete words, as the paper does, rather than
-    tokens. cross_attention: "linear", what attention over a single vector comes down to, or "attention", with the query
-    and key that never learn anything; both give the same loss. new_weights_rate: multiplies the learning rate of the
-    weights that no checkpoint carries. The head is read from the encoder's checkpoint where that carries one.
-    The bottleneck is the encoder's own pooling; the paper's is "cls".
+    decoder_layers: use only the first so many layers; None means all.
+    whole_word: delete words, as the paper does, instead of tokens.
+    cross_attention: "linear", the linear map that attention to a single vector is, or "attention", with the query and
+        key that never learn anything; both give the same loss.
+    new_weights_rate: multiplies the learning rate of the weights that no checkpoint has.
 
     Batch: input_ids and attention_mask (B, T') of the damaged texts, decoder_input_ids and labels (B, T − 1) of the
-    whole ones. Loss: scalar, nats a token. Logits are computed only where there is a token to answer. Raises ValueError
-    for settings out of range, a model whose layers are of another kind, and a batch that is padded on the left.
+    whole ones. Loss: scalar, nats per token; logits are computed only where there is a token to predict.
+    Raises ValueError for settings out of range, a model with other layers, and a batch that is padded on the left.
     """
 
     def __init__(
         self,
-        encoder,
-        deletion_probability=0.6,
-        tie_weights=True,
-        decoder_layers=None,
-        whole_word=True,
-        cross_attention="linear",
-        new_weights_rate=1.0,
+        encoder: SentenceEncoder,
+        deletion_probability: float = 0.6,
+        tie_weights: bool = True,
+        decoder_layers: int | None = None,
+        whole_word: bool = True,
+        cross_attention: str = "linear",
+        new_weights_rate: float = 1.0,
     ):
         super().__init__(encoder)
         if not 0 <= deletion_probability < 1:
@@ -56,8 +64,9 @@ class DenoisingAutoEncoder(Objective):
         self.head = MaskedLanguageHead(transformer).to(encoder.device)
         self._head_is_new = not self.head.load(encoder.source)
 
-    def collate(self, texts, generator):
-        whole = self.encoder.tokenize(texts)
+    def collate(self, examples: Sequence, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Make the batch that the class describes; see `Objective.collate`."""
+        whole = self.encoder.tokenize(examples)
         ids, mask = whole["input_ids"], whole["attention_mask"]
         words = (~self._continues[ids]).cumsum(1).sub(1).clamp(min=0) if self.whole_word else None  # (B, T)
         noisy_ids, noisy_mask = functional.delete_tokens(
@@ -71,32 +80,33 @@ class DenoisingAutoEncoder(Objective):
             "labels": labels,
         }
 
-    def forward(self, batch):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """The loss of a batch, a scalar."""
         if not batch["attention_mask"][:, 0].all():
             raise ValueError(
                 "this batch is padded on the left; the decoder reads from the left without looking ahead, "
                 "which hides padding only on the right. Make batches with `collate`"
             )
-        sentence = self.encoder(batch)  # (B, d): all that the decoder gets to know of the damaged text
+        sentence = self.encoder(batch)  # (B, d): all that the decoder knows about the damaged text
         hidden = self.decoder(batch["decoder_input_ids"], sentence)  # (B, T − 1, d)
         answered = batch["labels"] != -100
         return functional.masked_lm_loss(self.head(hidden[answered]), batch["labels"][answered])
 
-    def new_weights(self):
-        """The weights that no checkpoint carries: those of the cross-attention, and the head's if it started random."""
+    def new_weights(self) -> list[nn.Parameter]:
+        """The weights that no checkpoint has: those of the cross-attention, and the head's if it started random."""
         parts = [part for layer in self.decoder.layers for part in (layer.cross_attention, layer.cross_norm)]
         weights = [weight for part in parts for weight in part.parameters()]
         if self._head_is_new:
             weights += [*self.head.dense.parameters(), *self.head.norm.parameters(), self.head.bias]
         return weights
 
-    def make_optimizer(self, config):
-        """AdamW, in which the new weights have a rate of their own."""
-        return adamw(self, config, {weight: self.new_weights_rate for weight in self.new_weights()})
+    def learning_rate_factors(self) -> dict[nn.Parameter, float]:
+        """The new weights learn at a rate of their own."""
+        return dict.fromkeys(self.new_weights(), self.new_weights_rate)
 
 
 def _framing_tokens(tokenizer):
-    """The special tokens that no noise may delete; the unknown token stands for a word and is none of them."""
+    """The special tokens that no noise may delete; the unknown token is not among them, because it stands for a word."""
     framing = {
         tokenizer.pad_token_id,
         tokenizer.cls_token_id,

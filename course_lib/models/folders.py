@@ -1,0 +1,231 @@
+"""Model folders: what loading and saving share."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+# The pooling modes of SentenceEncoder, and the flag that Sentence Transformers stored for each before version 6.
+POOLING_FLAGS = {
+    "mean": "pooling_mode_mean_tokens",
+    "cls": "pooling_mode_cls_token",
+    "max": "pooling_mode_max_tokens",
+}
+# What tells one kind of model folder from another: no such file of an earlier model may describe a new one.
+_DESCRIPTIONS = (
+    "config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "query_generator.json",
+)
+
+
+def best_device() -> torch.device:
+    """CUDA where there is a GPU, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+# --------------------------------------------------------------------------- reading
+
+
+def check_folder(path: str | Path) -> None:
+    """Check that a path, where it exists, is a model folder.
+
+    Raises FileNotFoundError for a file and for a folder without config.json and safetensors weights.
+    """
+    path = Path(path)
+    if path.is_file():
+        raise FileNotFoundError(f"{path} is a file; name the folder that holds the model")
+    if path.is_dir() and not ((path / "config.json").is_file() and any(path.glob("model*.safetensors"))):
+        held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
+        raise FileNotFoundError(
+            f"{path} is not a model folder: it needs config.json, a tokenizer and model.safetensors, and holds {held}"
+        )
+
+
+def saved_file(source: str | Path, name: str) -> Path | None:
+    """Find one file of a model, in its folder or in the hub's cache, and download it if it is not there.
+
+    source: a folder or a hub name.
+    name: the file's path inside the model.
+    Returns None where the model has no such file.
+    Raises OSError where the hub cannot be asked, for example without a network.
+    """
+    if Path(source).exists():
+        path = Path(source) / name
+        return path if path.is_file() else None
+    try:
+        return Path(hf_hub_download(str(source), name))
+    except LocalEntryNotFoundError:  # not in the cache and no network; a subclass of the next one
+        raise
+    except EntryNotFoundError:
+        return None
+
+
+def saved_json(source: str | Path, name: str) -> dict | list | None:
+    """Read one JSON file of a model; arguments, None and OSError as for `saved_file`.
+
+    Raises ValueError for a damaged file.
+    """
+    path = saved_file(source, name)
+    try:
+        return None if path is None else json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); copy or download the model again") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Switch off the loading report and the progress bars of Transformers."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def explained(source: str) -> Iterator[None]:
+    """Turn what can go wrong while loading `source` into an error that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        if Path(source).is_dir():
+            raise ValueError(
+                f"the model in {source} is damaged or of an unknown kind ({reason}); copy or download it again"
+            ) from error
+        raise FileNotFoundError(
+            f"there is no folder {source!r}, and no model of that name could be fetched from the hub ({reason}). "
+            "Check the name, or, without a network, give the path of a local copy; the course's own encoder is in "
+            "data/base-encoder"
+        ) from error
+
+
+# --------------------------------------------------------------------------- writing
+
+
+@contextmanager
+def model_folder(path: str | Path) -> Iterator[Path]:
+    """Write a model: yields an empty temporary folder whose files replace those in `path` at the end.
+
+    path: the model's folder, created if absent. If the writing fails, an earlier model in it stays as it was. Its
+    config.json is removed before any file is replaced and the new one is put in last, so that an interruption in
+    between leaves a folder that no `from_pretrained` loads, never a mixture of two models. Files get the permissions
+    of the user's umask.
+    Raises ValueError where `path` is a file.
+    """
+    path = Path(path)
+    if path.is_file():
+        raise ValueError(f"path {str(path)!r} is a file; name a folder")
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path, prefix=".saving-") as temporary:
+        unfinished = Path(temporary)
+        yield unfinished
+        files = [file for file in sorted(unfinished.rglob("*")) if file.is_file()]
+        files.sort(key=lambda file: file == unfinished / "config.json")
+        mode = _new_file_mode(unfinished)
+        for name in _DESCRIPTIONS:
+            (path / name).unlink(missing_ok=True)
+        for file in files:
+            target = path / file.relative_to(unfinished)
+            target.parent.mkdir(exist_ok=True)
+            file.chmod(mode)  # safetensors and tempfile create files that only their owner can read
+            os.replace(file, target)
+
+
+def _new_file_mode(folder):
+    """The permissions of a new file under the user's umask, which Python cannot read without changing it."""
+    probe = folder / ".probe"
+    probe.touch()
+    mode = probe.stat().st_mode & 0o777
+    probe.unlink()
+    return mode
+
+
+# --------------------------------------------------------------------------- the Sentence Transformers layout
+
+
+def read_sentence_transformers(source: str | Path) -> dict[str, object]:
+    """Read how a Sentence Transformers model makes vectors from token vectors.
+
+    source: a folder or a hub name.
+    Returns {"normalize", "similarity", "do_lower_case"} and, where the model names them, "pooling" and "max_length";
+    {} for a model without modules.json.
+    Raises ValueError for layers, similarities and prompts that SentenceEncoder does not have; OSError as `saved_file`.
+    """
+    modules = saved_json(source, "modules.json")
+    if modules is None:
+        return {}
+    kinds = {module["type"].rpartition(".")[2]: module for module in modules}
+    if other := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
+        raise _unknown(source, f"has a {other[0]} layer, which SentenceEncoder does not know")
+    model = saved_json(source, "config_sentence_transformers.json") or {}
+    similarity = model.get("similarity_fn_name") or "cosine"
+    if similarity not in ("cosine", "dot"):
+        raise _unknown(source, f"compares vectors by {similarity}; SentenceEncoder knows cosine and dot")
+    if prompts := sorted(name for name, text in (model.get("prompts") or {}).items() if text):
+        raise _unknown(source, f"puts a prompt before its texts ({', '.join(prompts)}), which SentenceEncoder does not")
+    transformer = saved_json(source, "sentence_bert_config.json") or {}
+    settings = {"normalize": "Normalize" in kinds, "similarity": similarity}
+    settings["do_lower_case"] = bool(transformer.get("do_lower_case"))
+    if transformer.get("max_seq_length"):
+        settings["max_length"] = transformer["max_seq_length"]
+    if "Pooling" in kinds:
+        settings["pooling"] = _saved_pooling(source, saved_json(source, f"{kinds['Pooling']['path']}/config.json"))
+    return settings
+
+
+def _saved_pooling(source, config):
+    """The pooling in a Sentence Transformers pooling file: one flag per mode before version 6, then a name."""
+    names = {flag: name for name, flag in POOLING_FLAGS.items()}
+    config = config or {}
+    flags = [names.get(key, key) for key, value in config.items() if key.startswith("pooling_mode_") and value]
+    chosen = config.get("pooling_mode", flags)
+    chosen = [chosen] if isinstance(chosen, str) else chosen
+    if len(chosen) != 1 or chosen[0] not in POOLING_FLAGS:
+        how = " and ".join(map(str, chosen)) or "nothing"
+        raise _unknown(source, f"pools by {how}; SentenceEncoder knows {', '.join(POOLING_FLAGS)}")
+    return chosen[0]
+
+
+def _unknown(source, what):
+    return ValueError(f"{source} {what}. Load it with sentence_transformers.SentenceTransformer")
+
+
+def write_sentence_transformers(
+    folder: Path, dimension: int, max_length: int, pooling: str, normalize: bool, similarity: str
+) -> None:
+    """Write the files that make a Transformers folder a Sentence Transformers folder, as `SentenceEncoder` has them."""
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")] + [("2_Normalize", "Normalize")] * normalize
+    contents = {
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": dimension,
+            **{flag: name == pooling for name, flag in POOLING_FLAGS.items()},
+        },
+        "sentence_bert_config.json": {"max_seq_length": max_length, "do_lower_case": False},
+        "config_sentence_transformers.json": {"prompts": {}, "similarity_fn_name": similarity},
+        "modules.json": [
+            {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for number, (path, kind) in enumerate(modules)
+        ],
+    }
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -30,6 +30,7 @@ def shallow(base_encoder_folder):
     """A function that gives a fresh encoder: the base encoder's first layers, enough to train and fast."""
 
     def make(layers=1, **options):
+        options = {"pooling": "mean", **options}
         encoder = SentenceEncoder.from_pretrained(base_encoder_folder, device="cpu", **options)
         encoder.transformer.encoder.layer = encoder.transformer.encoder.layer[:layers]
         encoder.transformer.config.num_hidden_layers = layers

@@ -1,6 +1,7 @@
 """Finding texts: exact search by meaning, BM25 by words, both together, and re-ranked by a cross-encoder."""
 
 from course_lib.search.bm25 import BM25Search, matched_words, rank_bm25
+from course_lib.search.cached import CachedEncoder
 from course_lib.search.exact import ExactSearch, Hit
 from course_lib.search.hybrid import HybridSearch
 from course_lib.search.mining import mine_hard_negatives
@@ -8,6 +9,7 @@ from course_lib.search.rerank import Reranked, nearest_sentence, rank_with
 
 __all__ = [
     "BM25Search",
+    "CachedEncoder",
     "ExactSearch",
     "Hit",
     "HybridSearch",

@@ -1,9 +1,11 @@
 """The loop: repeatable, resumable, interruptible; its schedule, its batches, its errors."""
 
+import json
 import math
 import os
 import random
 import signal
+import stat
 import warnings
 from dataclasses import replace
 
@@ -11,14 +13,30 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from course_lib import functional, training
+from course_lib.models import CrossEncoder, QueryGenerator
 from course_lib.models.encoder import SentenceEncoder
-from course_lib.objectives import MaskedLanguageModel, SimCSE
-from course_lib.training import Batches, TrainingConfig, choose_precision, schedule, train
+from course_lib.objectives import (
+    MarginMSE,
+    MaskedLanguageModel,
+    MultipleNegativesRanking,
+    QueryGeneration,
+    Relevance,
+    SimCSE,
+)
+from course_lib.training import Batches, TrainingConfig, choose_precision, share_of_peak, train
 
 CONFIG = TrainingConfig(
-    steps=8, batch_size=4, learning_rate=1e-3, accumulate=2, evaluate_every=2, checkpoint_every=3, precision="fp32"
+    steps=8,
+    batch_size=4,
+    learning_rate=1e-3,
+    gradient_accumulation_steps=2,
+    evaluate_every=2,
+    checkpoint_every=3,
+    precision="fp32",
 )
 
 
@@ -85,7 +103,7 @@ def test_the_same_seed_gives_the_same_curve_bit_for_bit(fresh, sentences, kind, 
 
 def test_training_lowers_the_loss(fresh, sentences):
     """With dropout alone between two views the task is soon solved; the masked words take longer."""
-    record = run(fresh(), sentences, replace(CONFIG, steps=40, accumulate=1, batch_size=16))
+    record = run(fresh(), sentences, replace(CONFIG, steps=40, gradient_accumulation_steps=1, batch_size=16))
     assert sum(record.losses[-8:]) < 0.6 * sum(record.losses[:8])
 
 
@@ -128,7 +146,8 @@ def test_a_record_tells_what_happened(fresh, sentences, spread):
     assert record.texts_per_second == pytest.approx(24 / record.seconds)
     assert record.tokens_per_second == pytest.approx(sum(s["tokens"] for s in record.steps) / record.seconds)
     assert record.peak_memory > 10**8
-    assert [e["step"] for e in record.evaluations] == [2, 3]  # every two steps, and at the end
+    assert [e["step"] for e in record.evaluations] == [0, 2, 3]  # at the start, every two steps, and at the end
+    assert record.metric == "spread" and len(repr(record).split("\n")) == 3
 
 
 # --------------------------------------------------------------------------- stopped and resumed
@@ -186,9 +205,9 @@ def test_killed_and_resumed_is_never_stopped(uncut, fresh, sentences, spread, tm
     assert_never_stopped(resumed, objective, uncut)
 
 
-@pytest.mark.parametrize("at", [1, 4])
+@pytest.mark.parametrize("at", [1, 2, 5])
 def test_stopped_while_evaluating(uncut, fresh, sentences, spread, tmp_path, at):
-    """The evaluation that was cut short, in the run or at its end, is made up for."""
+    """The evaluation that was cut short, at the start, in the run or at its end, is made up for."""
     calls = []
 
     def evaluate(encoder):
@@ -230,7 +249,7 @@ def test_ctrl_c_within_an_optimiser_step_waits(uncut, fresh, sentences, spread, 
     assert stopped.outcome == "interrupted" and len(stopped.steps) == 5
     assert signal.getsignal(signal.SIGINT) is handler
     said = capsys.readouterr().out
-    assert "Stopped after 5 of 8 steps; the encoder has its latest weights; resume=True goes on" in said
+    assert "Stopped after 5 of 8 steps; the encoder has its latest weights; resume=True continues" in said
     objective = fresh()
     resumed = run(objective, sentences, output=tmp_path, resume=True, evaluate=spread)
     record, final = uncut[SimCSE]
@@ -271,6 +290,52 @@ def test_a_checkpoint_of_another_objective_or_other_texts_is_refused(fresh, shal
             run(objective, texts, output=tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("was, now", [(4.47, None), (None, 4.47)])
+def test_a_setting_that_was_or_is_none_counts(shallow, sentences, tmp_path, was, now):
+    examples = [(*texts, 1.0) for texts in zip(sentences[:20], sentences[20:40], sentences[40:60])]
+    stopped = stops(MarginMSE(shallow(max_length=16), length=was), 3, KeyboardInterrupt)
+    run(stopped, examples, output=tmp_path)
+    with pytest.raises(ValueError, match=f"length was {was} and is {now}"):
+        run(MarginMSE(shallow(max_length=16), length=now), examples, output=tmp_path, resume=True)
+
+
+def test_a_setting_that_one_side_does_not_know_counts(fresh, sentences, tmp_path):
+    run(stops(fresh(), 3, KeyboardInterrupt), sentences, output=tmp_path)
+    objective = fresh()
+    objective.margin = None
+    with pytest.raises(ValueError, match="margin was not set and is None"):
+        run(objective, sentences, output=tmp_path, resume=True)
+
+
+def test_how_often_checkpoints_are_written_may_change(uncut, fresh, sentences, spread, tmp_path):
+    run(stops(fresh(), 11, KeyboardInterrupt), sentences, output=tmp_path, evaluate=spread)
+    objective = fresh()
+    config = replace(CONFIG, checkpoint_every=1)
+    resumed = run(objective, sentences, config, output=tmp_path, resume=True, evaluate=spread)
+    assert_never_stopped(resumed, objective, uncut)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_set_aside_with_a_word(fresh, sentences, tmp_path):
+    run(stops(fresh(), 3, KeyboardInterrupt), sentences, output=tmp_path)
+    path = tmp_path / training.CHECKPOINT
+    with safe_open(path, framework="pt") as file:
+        about, tensors = json.loads(file.metadata()["about"]), {k: file.get_tensor(k) for k in file.keys()}
+    del about["format"]
+    save_file(tensors, path, {"about": json.dumps(about)})
+    with pytest.raises(ValueError, match="written by another version of the course.*delete it to start again"):
+        run(fresh(), sentences, output=tmp_path, resume=True)
+
+
+def test_files_have_the_permissions_of_the_user(fresh, sentences, tmp_path):
+    before = os.umask(0o022)
+    try:
+        run(stops(fresh(), 3, KeyboardInterrupt), sentences, output=tmp_path / "encoder")
+    finally:
+        os.umask(before)
+    found = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "encoder").iterdir() if p.is_file()}
+    assert training.CHECKPOINT in found and set(found.values()) == {0o644}, found
+
+
 def test_asking_for_the_precision_that_auto_chose_is_no_change(fresh, sentences, tmp_path):
     stopped = run(stops(fresh(), 3, KeyboardInterrupt), sentences, replace(CONFIG, precision="auto"), output=tmp_path)
     config = replace(CONFIG, precision=stopped.precision)
@@ -308,20 +373,35 @@ def scripted(values, seen):
     return evaluate
 
 
-@pytest.mark.parametrize("keep_best, expected", [(True, 1), (False, 3)])
+@pytest.mark.parametrize("keep_best, expected", [(True, 2), (False, 4)])
 def test_keep_best(fresh, sentences, keep_best, expected):
+    """The start is measured too, but the best weights are those of a step."""
     objective, seen = fresh(), []
-    run(objective, sentences, replace(CONFIG, keep_best=keep_best), evaluate=scripted([1, 3, 2, math.nan], seen))
+    run(objective, sentences, replace(CONFIG, keep_best=keep_best), evaluate=scripted([9, 1, 3, 2, math.nan], seen))
     assert same(objective.encoder.state_dict(), seen[expected])
-    assert not same(seen[1], seen[3]) and not objective.training
+    assert not same(seen[2], seen[4]) and not objective.training
+
+
+def test_the_metric_that_is_maximised_can_be_named(fresh, sentences):
+    objective, values = fresh(), iter([{"loss": 1.0, "score": x} for x in (0, 1, 3, 2, 0)])
+    seen = []
+
+    def evaluate(encoder):
+        seen.append({k: v.clone() for k, v in encoder.state_dict().items()})
+        return next(values)
+
+    record = run(objective, sentences, replace(CONFIG, keep_best=True, metric="score"), evaluate=evaluate)
+    assert record.metric == "score" and same(objective.encoder.state_dict(), seen[2])
+    with pytest.raises(ValueError, match="metric is 'ndcg'; evaluate returned loss"):
+        run(fresh(), sentences, replace(CONFIG, metric="ndcg"), evaluate=lambda encoder: {"loss": 1.0})
 
 
 def test_ctrl_c_keeps_the_best_so_far(fresh, sentences, tmp_path, capsys):
     objective, seen = fresh(), []
-    evaluate = scripted([0.5, 0.25], seen)
+    evaluate = scripted([9, 0.5, 0.25], seen)
     record = run(stops(objective, 11, KeyboardInterrupt), sentences, output=tmp_path, evaluate=evaluate)
     assert record.outcome == "interrupted" and len(record.steps) == 5
-    assert same(objective.encoder.state_dict(), seen[0])
+    assert same(objective.encoder.state_dict(), seen[1])
     assert "Stopped after 5 of 8 steps; the encoder has the weights that scored 0.5" in capsys.readouterr().out
     saved = SentenceEncoder.from_pretrained(tmp_path, device="cpu")
     assert np.array_equal(saved.encode(sentences[:4]), objective.encoder.encode(sentences[:4]))
@@ -330,45 +410,50 @@ def test_ctrl_c_keeps_the_best_so_far(fresh, sentences, tmp_path, capsys):
 def test_the_best_survives_a_stop(fresh, sentences, tmp_path):
     """Scored before the stop, kept after it."""
     config, seen = replace(CONFIG, keep_best=True), []
-    run(stops(fresh(), 11, KeyboardInterrupt), sentences, config, output=tmp_path, evaluate=scripted([9, 1], seen))
+    run(stops(fresh(), 11, KeyboardInterrupt), sentences, config, output=tmp_path, evaluate=scripted([5, 9, 1], seen))
     objective = fresh()
     record = run(objective, sentences, config, output=tmp_path, resume=True, evaluate=scripted([2, 3], seen))
-    assert [e["score"] for e in record.evaluations] == [9, 1, 2, 3]
-    assert same(objective.encoder.state_dict(), seen[0])
+    assert [e["score"] for e in record.evaluations] == [5, 9, 1, 2, 3]
+    assert same(objective.encoder.state_dict(), seen[1])
 
 
 # --------------------------------------------------------------------------- one step
 
 
-class Plain(SimCSE):
-    """SimCSE stepped by plain gradient descent, so that a step is the gradient itself."""
+class Plain(MultipleNegativesRanking):
+    """Ranking stepped by plain gradient descent, so that a step is the gradient itself."""
 
-    def make_optimizer(self, config):
-        layer = list(self.encoder.transformer.encoder.layer.parameters())
-        rest = list(self.encoder.transformer.embeddings.parameters())
-        return torch.optim.SGD([{"params": layer}, {"params": rest, "rate": 0.5}], lr=config.learning_rate)
+    optimizer = "sgd"
+
+    def learning_rate_factors(self):
+        return dict.fromkeys(self.encoder.transformer.embeddings.parameters(), 0.5)
+
+
+@pytest.fixture(scope="module")
+def pairs(sentences):
+    return list(zip(sentences[:50], sentences[50:]))
 
 
 def moved(before, after):
     return {k: before[k] - after[k] for k in before}
 
 
-def test_a_step_is_the_mean_gradient_of_its_batches(fresh, sentences):
+def test_a_step_is_the_mean_gradient_of_its_batches(fresh, pairs):
     config = TrainingConfig(
         steps=1,
         batch_size=4,
-        accumulate=3,
+        gradient_accumulation_steps=3,
         learning_rate=0.1,
-        warmup=0,
+        warmup_ratio=0,
         schedule="constant",
         max_gradient_norm=1e9,
         precision="fp32",
     )
     objective, reference = (without_dropout(fresh(Plain)) for _ in range(2))
     before = weights(objective)
-    record = run(objective, sentences, config)
-    batches = Batches([len(e) for e in reference.prepare(sentences)], config, 2).of_step(0)
-    losses = [reference.train()(reference.collate([sentences[i] for i in b], None)) for b in batches]
+    record = run(objective, pairs, config)
+    batches = Batches([len(e) for e in reference.prepare(pairs)], config, 2).batches_for(0)
+    losses = [reference.train()(reference.collate([pairs[i] for i in b], None)) for b in batches]
     (sum(losses) / 3).backward()
     assert len(batches) == 3 and record.losses[0] == pytest.approx(float(sum(losses).detach()) / 3, abs=1e-5)
     step = moved(before, weights(objective))
@@ -386,19 +471,19 @@ def without_dropout(objective):
     return objective
 
 
-def test_gradients_are_clipped_to_a_total_length(fresh, sentences):
+def test_gradients_are_clipped_to_a_total_length(fresh, pairs):
     config = TrainingConfig(
         steps=1,
         batch_size=8,
         learning_rate=1.0,
-        warmup=0,
+        warmup_ratio=0,
         schedule="constant",
         precision="fp32",
         max_gradient_norm=0.01,
     )
     objective = fresh(Plain)
     before = weights(objective)
-    record = run(objective, sentences, config)
+    record = run(objective, pairs, config)
     assert record.steps[0]["gradient_norm"] > 0.02  # before clipping
     step = moved(before, weights(objective))
     gradient = [v.double() / (0.5 if ".embeddings." in k else 1) for k, v in step.items()]
@@ -421,9 +506,49 @@ def test_a_loss_that_is_no_number_stops_the_run_before_it_spoils_the_weights(fre
     objective = fresh()
     objective.temperature = math.nan
     before = weights(objective)
-    with pytest.raises(FloatingPointError, match="the loss of step 1 is nan; lower learning_rate"):
+    with pytest.raises(FloatingPointError, match="the loss of step 1 is nan; .*Lower learning_rate"):
         run(objective, sentences)
     assert same(weights(objective), before)
+
+
+class InfiniteSlope(SimCSE):
+    """A finite loss whose gradient is not a number, as of the square root of 0."""
+
+    def forward(self, batch):
+        weight = next(self.encoder.parameters())
+        return super().forward(batch) + (weight * 0).sum().sqrt()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gradient_that_is_no_number_stops_the_run_before_it_spoils_the_weights(fresh, sentences, precision):
+    objective = fresh(InfiniteSlope)
+    before = weights(objective)
+    with pytest.raises(FloatingPointError, match="gradient norm of step 1 is nan; the weights are those before this"):
+        run(objective, sentences, replace(CONFIG, precision=precision))
+    assert same(weights(objective), before)
+
+
+def test_what_an_objective_trains_is_what_is_saved(shallow, sentences, tmp_path):
+    """A cross-encoder or a query generator is kept whole, and loads again."""
+    config = TrainingConfig(steps=1, batch_size=4, precision="fp32")
+    pairs = list(zip(sentences[:20], sentences[20:40]))
+    cross_encoder, generator = CrossEncoder(shallow(max_length=16)), QueryGenerator(shallow(max_length=16))
+    run(Relevance(cross_encoder), [(*p, n) for p, n in zip(pairs, sentences[40:])], config, output=tmp_path / "cross")
+    run(QueryGeneration(generator), pairs, config, output=tmp_path / "generator")
+    loaded = CrossEncoder.from_pretrained(tmp_path / "cross", device="cpu")
+    assert np.allclose(loaded.predict(pairs), cross_encoder.predict(pairs), atol=1e-5)
+    written = [
+        g.generate(sentences[:3], 1, temperature=0)
+        for g in (generator, QueryGenerator.from_pretrained(tmp_path / "generator", device="cpu"))
+    ]
+    assert written[0] == written[1]
+
+
+def test_a_model_without_an_objective_is_named(shallow, sentences):
+    with pytest.raises(
+        TypeError, match=r"`objective` is a CrossEncoder; pass an objective around it, such as .*Relevance"
+    ):
+        run(CrossEncoder(shallow()), sentences)
 
 
 def test_texts_are_tokenised_once(fresh, sentences, monkeypatch):
@@ -444,18 +569,18 @@ def test_the_schedule_rises_and_falls_as_transformers_does():
         ("cosine", transformers.get_cosine_schedule_with_warmup),
         ("constant", lambda o, w, _: transformers.get_constant_schedule_with_warmup(o, w)),
     ):
-        config = TrainingConfig(schedule=name, warmup=0.1)
-        ours = [schedule(step, 50, config) for step in range(50)]
+        config = TrainingConfig(schedule=name, warmup_ratio=0.1)
+        ours = [share_of_peak(step, 50, config) for step in range(50)]
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
         reference = theirs(optimizer, 5, 50).lr_lambdas[0]
         assert ours[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])  # theirs wastes the first step: 0, 0.2 …
         assert ours[5:] == pytest.approx([reference(step) for step in range(5, 50)])
-    assert [schedule(s, 4, TrainingConfig(warmup=0)) for s in range(4)] == [1, 0.75, 0.5, 0.25]
-    assert [schedule(s, 4, TrainingConfig(warmup=1)) for s in range(4)] == [0.25, 0.5, 0.75, 1]
+    assert [share_of_peak(s, 4, TrainingConfig(warmup_ratio=0)) for s in range(4)] == [1, 0.75, 0.5, 0.25]
+    assert [share_of_peak(s, 4, TrainingConfig(warmup_ratio=1)) for s in range(4)] == [0.25, 0.5, 0.75, 1]
 
 
 def test_the_learning_rate_of_a_run_follows_the_schedule(fresh, sentences):
-    record = run(fresh(), sentences, replace(CONFIG, warmup=0.5))
+    record = run(fresh(), sentences, replace(CONFIG, warmup_ratio=0.5))
     assert [s["learning_rate"] for s in record.steps] == pytest.approx(
         [0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3, 0.25e-3]
     )
@@ -466,7 +591,7 @@ def test_the_learning_rate_of_a_run_follows_the_schedule(fresh, sentences):
 
 @pytest.fixture(scope="module")
 def lengths(docs, base_encoder_folder):
-    encoder = SentenceEncoder.from_pretrained(base_encoder_folder, max_length=64, device="cpu")
+    encoder = SentenceEncoder.from_pretrained(base_encoder_folder, pooling="mean", max_length=64, device="cpu")
     return [len(r) for r in encoder.token_ids(docs.train.sentences[:5000])]
 
 
@@ -479,7 +604,7 @@ def padding(batches, lengths):
 def test_batches_of_like_lengths_waste_little(lengths):
     config = TrainingConfig(batch_size=64)
     batches = Batches(lengths, config)
-    ours = [b for step in range(batches.a_pass) for b in batches.of_step(step)]
+    ours = [b for step in range(batches.steps_per_epoch) for b in batches.batches_for(step)]
     order = torch.randperm(5000, generator=torch.Generator().manual_seed(0)).tolist()
     shuffled = [order[i : i + 64] for i in range(0, 5000, 64)]
     assert padding(ours, lengths) < 0.05 < 0.4 < padding(shuffled, lengths)
@@ -487,46 +612,96 @@ def test_batches_of_like_lengths_waste_little(lengths):
 
 def test_the_batches_of_a_pass_come_in_no_order_of_length(lengths):
     batches = Batches(lengths, TrainingConfig(batch_size=64))
-    means = torch.tensor([float(np.mean([lengths[i] for i in batches.of_step(s)[0]])) for s in range(batches.a_pass)])
+    means = torch.tensor(
+        [float(np.mean([lengths[i] for i in batches.batches_for(s)[0]])) for s in range(batches.steps_per_epoch)]
+    )
     assert abs(torch.corrcoef(torch.stack([means, torch.arange(len(means)).float()]))[0, 1]) < 0.4
 
 
-@pytest.mark.parametrize("size, accumulate, processes", [(64, 1, 1), (7, 3, 2), (100, 2, 4)])
-def test_a_pass_shows_no_text_twice_and_misses_few(lengths, size, accumulate, processes):
-    batches = Batches(lengths, TrainingConfig(batch_size=size, accumulate=accumulate, epochs=2), 2, processes)
-    assert batches.steps == 2 * batches.a_pass
+@pytest.mark.parametrize("size, gradient_accumulation_steps, processes", [(64, 1, 1), (7, 3, 2), (100, 2, 4)])
+def test_a_pass_shows_no_text_twice_and_misses_few(lengths, size, gradient_accumulation_steps, processes):
+    batches = Batches(
+        lengths,
+        TrainingConfig(batch_size=size, gradient_accumulation_steps=gradient_accumulation_steps, epochs=2),
+        2,
+        processes,
+    )
+    assert batches.steps == 2 * batches.steps_per_epoch
     passes = []
     for number in range(2):
-        steps = range(number * batches.a_pass, (number + 1) * batches.a_pass)
-        seen = [i for s in steps for p in range(processes) for b in batches.of_step(s, p) for i in b]
-        assert len(set(seen)) == len(seen) > 5000 - size * accumulate * processes - 2 * size
+        steps = range(number * batches.steps_per_epoch, (number + 1) * batches.steps_per_epoch)
+        seen = [i for s in steps for p in range(processes) for b in batches.batches_for(s, p) for i in b]
+        assert len(set(seen)) == len(seen) > 5000 - size * gradient_accumulation_steps * processes - 2 * size
         passes.append(seen)
     assert passes[0] != passes[1]
 
 
 def test_processes_share_a_step_without_overlap(lengths):
-    whole = Batches(lengths, TrainingConfig(batch_size=16, accumulate=4))
-    shared = Batches(lengths, TrainingConfig(batch_size=16, accumulate=2), processes=2)
-    for step in (0, 3, whole.a_pass + 1):
-        first, second = shared.of_step(step, 0), shared.of_step(step, 1)
+    whole = Batches(lengths, TrainingConfig(batch_size=16, gradient_accumulation_steps=4))
+    shared = Batches(lengths, TrainingConfig(batch_size=16, gradient_accumulation_steps=2), processes=2)
+    for step in (0, 3, whole.steps_per_epoch + 1):
+        first, second = shared.batches_for(step, 0), shared.batches_for(step, 1)
         assert len(first) == len(second) == 2
         assert not {i for b in first for i in b} & {i for b in second for i in b}
-        assert sorted(first + second) == sorted(whole.of_step(step))
+        assert sorted(first + second) == sorted(whole.batches_for(step))
 
 
 def test_any_step_is_found_without_those_before_it(lengths):
     config = TrainingConfig(batch_size=64)
     one, other = Batches(lengths, config), Batches(lengths, config)
-    later = 3 * one.a_pass + 5
-    in_turn = [one.of_step(s) for s in range(later + 1)]
-    assert other.of_step(later) == in_turn[later] and other.of_step(0) == in_turn[0]
+    later = 3 * one.steps_per_epoch + 5
+    in_turn = [one.batches_for(s) for s in range(later + 1)]
+    assert other.batches_for(later) == in_turn[later] and other.batches_for(0) == in_turn[0]
+
+
+def test_batches_can_be_drawn_at_random(lengths):
+    batches = Batches(lengths, TrainingConfig(batch_size=64, group_by_length=False))
+    ours = [b for step in range(batches.steps_per_epoch) for b in batches.batches_for(step)]
+    assert padding(ours, lengths) > 0.4 and len({i for b in ours for i in b}) == sum(map(len, ours)) > 4900
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_equal_texts_are_kept_apart(lengths, grouped):
+    """Three examples have one key each, as the three queries that GenQ writes for a passage have its passage."""
+    keys = [[("passage", i // 3), ("query", i)] for i in range(len(lengths))]
+    config = TrainingConfig(batch_size=64, group_by_length=grouped)
+    batches = Batches(lengths, config, 2, keys=keys)
+    ours = [b for step in range(batches.steps_per_epoch) for b in batches.batches_for(step)]
+    assert all(len({i // 3 for i in b}) == len(b) for b in ours)
+    seen = [i for b in ours for i in b]
+    assert len(seen) == len(set(seen)) > 4900
+    alone = Batches(lengths, config, 2)  # without keys some do meet
+    assert any(len({i // 3 for i in b}) < len(b) for s in range(alone.steps_per_epoch) for b in alone.batches_for(s))
+
+
+def test_keys_that_occur_once_change_nothing(lengths):
+    config = TrainingConfig(batch_size=64)
+    one, other = Batches(lengths, config), Batches(lengths, config, keys=[[i] for i in range(len(lengths))])
+    assert [one.batches_for(s) for s in range(90)] == [other.batches_for(s) for s in range(90)]
+
+
+def test_texts_that_are_all_equal_are_named(fresh):
+    with pytest.raises(ValueError, match="no batch of 2 different examples can be made"):
+        run(fresh(), ["one and the same"] * 8)
+
+
+def test_in_batch_negatives_never_meet_their_own_passage(shallow, sentences):
+    examples = [(query, passage) for passage in sentences[:20] for query in (f"{passage} a", f"{passage} b")]
+    objective, batches = MultipleNegativesRanking(shallow(max_length=16)), []
+    collate = objective.collate
+    objective.collate = lambda examples, generator: batches.append(examples) or collate(examples, generator)
+    run(objective, examples, TrainingConfig(epochs=2, batch_size=8, precision="fp32"))
+    passages = [[tuple(example.texts[1]) for example in batch] for batch in batches]
+    assert len(passages) >= 10 and all(len(set(batch)) == len(batch) for batch in passages)
 
 
 def test_a_batch_that_is_too_small_is_left_out():
     batches = Batches([5, 6, 7, 8, 9], TrainingConfig(batch_size=2), smallest_batch=2)
-    assert sorted(len(batches.of_step(s)[0]) for s in range(batches.a_pass)) == [2, 2]
-    few = Batches([5, 6], TrainingConfig(batch_size=4, accumulate=3))  # too few for one step: seen again
-    assert few.a_pass == 1 and [sorted(b) for b in few.of_step(0)] == [[0, 1]] * 3
+    assert sorted(len(batches.batches_for(s)[0]) for s in range(batches.steps_per_epoch)) == [2, 2]
+    few = Batches(
+        [5, 6], TrainingConfig(batch_size=4, gradient_accumulation_steps=3)
+    )  # too few for one step: seen again
+    assert few.steps_per_epoch == 1 and [sorted(b) for b in few.batches_for(0)] == [[0, 1]] * 3
 
 
 # --------------------------------------------------------------------------- errors
@@ -535,10 +710,10 @@ def test_a_batch_that_is_too_small_is_left_out():
 @pytest.mark.parametrize(
     "texts, error, message",
     [
-        ([], ValueError, "`texts` is empty; there is nothing to train on"),
-        (["alone"], ValueError, "the number of texts is 1; SimCSE compares .* at least 2"),
-        ("a text", TypeError, "`texts` is a str; pass a list"),
-        (None, TypeError, "`texts` is a NoneType"),
+        ([], ValueError, "`examples` is empty; there is nothing to train on"),
+        (["alone"], ValueError, "the number of examples is 1; SimCSE compares .* at least 2"),
+        ("a text", TypeError, "`examples` is a str; pass a list"),
+        (None, TypeError, "`examples` is a NoneType"),
         (["a", None, "b"], TypeError, r"`texts`\[1\] is None"),
     ],
 )
@@ -582,9 +757,9 @@ def test_a_file_as_output(fresh, sentences, tmp_path):
     [
         ({"batch_size": 0}, "batch_size is 0; it must be above 0"),
         ({"learning_rate": -1}, "learning_rate is -1"),
-        ({"accumulate": 0}, "accumulate is 0"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0"),
         ({"epochs": 0}, "epochs is 0"),
-        ({"warmup": 10}, "warmup is 10"),
+        ({"warmup_ratio": 10}, "warmup_ratio is 10"),
         ({"max_gradient_norm": 0}, "max_gradient_norm is 0"),
         ({"steps": 0}, "steps is 0; it must be at least 1"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1; it must be at least 0"),

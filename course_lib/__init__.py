@@ -8,11 +8,7 @@ from importlib import import_module
 # at the same speed. oneDNN reads the setting at the first matrix product, so it is set here, before any.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
-_MODULE_OF = {
-    "SentenceEncoder": "course_lib.models.encoder",
-    "TrainingConfig": "course_lib.training",
-    "train": "course_lib.training",
-}
+_MODULE_OF = {"SentenceEncoder": "models.encoder", "TrainingConfig": "training", "train": "training"}
 __all__ = ["SentenceEncoder", "TrainingConfig", "objectives", "train"]
 
 
@@ -22,7 +18,7 @@ def __getattr__(name: str):
         return import_module("course_lib.objectives")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+    return getattr(import_module(f"course_lib.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

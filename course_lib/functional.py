@@ -1,16 +1,28 @@
 """The mathematics of the course: pure tensor functions, no models, no files."""
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
+from torch import Generator, Tensor
+
+Special = Tensor | Collection[int]
+
+
+def _at_least_float32(x):
+    """Half precision cast up to float32; float64 stays float64."""
+    return x if x.dtype == torch.float64 else x.float()
+
 
 # --------------------------------------------------------------------------- attention and pooling
 
 
-def attention(query, key, value, mask=None):
-    """Scaled dot-product attention: each position's mixture of the values, weighted by softmax(q·k / √d).
+def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention, softmax(q·k / √d) times the values (Vaswani et al., 2017, eq. 1).
 
-    query, key, value: (…, T, d). mask: (…, T) or broadcastable, 1 where a key may be looked at, 0 where it is padding.
-    Returns (…, T, d). Vaswani et al. (2017), eq. 1.
+    query, key, value: (…, T, d).
+    mask: (…, T) or broadcastable; 1 where a key may be looked at, 0 for padding.
+    Returns (…, T, d).
     """
     scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5  # (…, T, T)
     if mask is not None:
@@ -18,46 +30,54 @@ def attention(query, key, value, mask=None):
     return scores.softmax(-1) @ value
 
 
-def mean_pool(hidden, mask):
-    """Average the token vectors that are not padding.
+def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Average the token vectors of each row, without padding.
 
-    hidden: (B, T, d). mask: (B, T), 1 for a token, 0 for padding. Returns (B, d); a row with no token gives zeros.
+    hidden: (B, T, d).
+    mask: (B, T); 1 for a token, 0 for padding.
+    Returns (B, d); a row without tokens gives zeros.
     """
     weights = mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
     return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
 
 
-def cls_pool(hidden, mask):
-    """The vector of each row's first token that is not padding, on whichever side the padding stands.
+def cls_pool(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Take the vector of the first token of each row; padding may be on either side.
 
-    hidden: (B, T, d). mask: (B, T). Returns (B, d).
+    hidden, mask: as in `mean_pool`. Returns (B, d).
     """
     first = mask.long().argmax(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), first]
 
 
-def max_pool(hidden, mask):
-    """The largest value of each dimension over the tokens that are not padding.
+def max_pool(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Take the largest value per dimension over the tokens of each row, without padding.
 
-    hidden: (B, T, d). mask: (B, T). Returns (B, d).
+    hidden, mask: as in `mean_pool`. Returns (B, d).
     """
     return hidden.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).amax(1)
 
 
-def cosine(a, b):
-    """Cosine of every row of `a` with every row of `b`: (N, d), (M, d) → (N, M)."""
-    # autocast would multiply in bf16, whose 8 bits are too coarse for cosines that are divided by 0.05 next
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine of every row of `a` with every row of `b`.
+
+    a, b: (N, d) and (M, d).
+    Returns (N, M), float64 for float64 inputs and float32 for float32 and half precision, also under autocast.
+    """
+    # the 8 bits of bf16 are too coarse for cosines that are divided by 0.05 next
     with torch.autocast(a.device.type, enabled=False):
-        return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+        return F.normalize(_at_least_float32(a), dim=-1) @ F.normalize(_at_least_float32(b), dim=-1).T
 
 
 # --------------------------------------------------------------------------- masked language modelling
 
 
-def special_mask(ids, special):
-    """True where a token must be left alone.
+def special_mask(ids: Tensor, special: Special) -> Tensor:
+    """Mark the tokens that noise must not change.
 
-    ids: (B, T). special: a (B, T) mask, or a collection of token ids (padding, [CLS], [SEP] …). Returns (B, T) bool.
+    ids: (B, T).
+    special: a (B, T) mask, or a collection of token ids (padding, [CLS], [SEP], …).
+    Returns (B, T) bool, True for a special token.
     """
     if torch.is_tensor(special) and special.shape == ids.shape:
         return special.bool()
@@ -65,67 +85,100 @@ def special_mask(ids, special):
     return torch.isin(ids, special.to(ids.dtype))
 
 
-def mask_tokens(ids, special, probability, mask_id, vocab_size, generator=None):
-    """Hide some tokens and say which: BERT's noise.
+def mask_tokens(
+    ids: Tensor, special: Special, probability: float, mask_id: int, vocab_size: int, generator: Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Choose tokens at random and hide them: the noise of BERT (Devlin et al., 2019, section 3.1).
 
-    Each ordinary token is chosen with `probability`; of the chosen, 80 % become `mask_id`, 10 % a random token and 10 %
-    stay as they are. ids: (B, T). special: what is never chosen, as in `special_mask`. generator: on the ids' device.
-    Returns inputs (B, T) and labels (B, T), which are −100 where nothing was chosen. Devlin et al. (2019), section 3.1.
+    Of the chosen tokens, 80 % become `mask_id`, 10 % become a random token and 10 % stay as they are.
+
+    ids: (B, T).
+    special: the tokens that are never chosen, as in `special_mask`.
+    probability: of choosing a token that is not special, 0 to 1; 0.15 in the paper.
+    mask_id, vocab_size: the id of [MASK]; random tokens have ids from 0 to vocab_size − 1.
+    generator: source of randomness, on the device of the ids; None for torch's global one.
+    Returns inputs and labels, (B, T) each; labels are −100 where nothing was chosen.
     """
     chosen = draw(ids.shape, generator, ids.device) < probability
     return replace_tokens(ids, chosen & ~special_mask(ids, special), mask_id, vocab_size, generator)
 
 
-def replace_tokens(ids, chosen, mask_id, vocab_size, generator=None):
-    """The second half of `mask_tokens`: damage the chosen (B, T) tokens 80/10/10 and label them."""
-    fate = draw(ids.shape, generator, ids.device)
-    strangers = torch.randint(vocab_size, ids.shape, generator=generator, device=ids.device, dtype=ids.dtype)
-    inputs = torch.where(chosen & (fate < 0.8), torch.full_like(ids, mask_id), ids)
-    inputs = torch.where(chosen & (fate >= 0.9), strangers, inputs)
+def replace_tokens(
+    ids: Tensor, chosen: Tensor, mask_id: int, vocab_size: int, generator: Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Hide the chosen tokens: the second half of `mask_tokens`.
+
+    chosen: (B, T) bool.
+    ids, mask_id, vocab_size, generator: as in `mask_tokens`; so is what it returns.
+    """
+    uniform = draw(ids.shape, generator, ids.device)
+    random_ids = torch.randint(vocab_size, ids.shape, generator=generator, device=ids.device, dtype=ids.dtype)
+    inputs = torch.where(chosen & (uniform < 0.8), torch.full_like(ids, mask_id), ids)
+    inputs = torch.where(chosen & (uniform >= 0.9), random_ids, inputs)
     return inputs, torch.where(chosen, ids, torch.full_like(ids, -100))
 
 
-def draw(shape, generator=None, device=None):
-    """Uniform numbers in [0, 1) of the given shape."""
+def draw(shape: tuple[int, ...], generator: Generator | None = None, device: torch.device | None = None) -> Tensor:
+    """Draw uniform random numbers in [0, 1): a float32 tensor of the given shape.
+
+    generator: source of randomness, on `device`; None for torch's global one.
+    """
     return torch.rand(shape, generator=generator, device=device)
 
 
-def masked_lm_loss(logits, targets):
+def masked_lm_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of the hidden tokens.
 
-    logits: (M, V), one row a hidden token. targets: (M,) token ids. Returns a scalar in nats; 0 where M is 0.
+    logits, targets: (M, V), one row per hidden token, and (M,), their ids.
+    Returns a scalar in nats; 0 where M is 0.
     """
+    logits = _at_least_float32(logits)
     if len(targets) == 0:
-        return logits.sum() * 0.0  # a batch in which chance hid nothing: no loss, and no NaN
-    return F.cross_entropy(logits.float(), targets)
+        return logits.sum() * 0.0  # a batch in which no token was chosen: the mean would be NaN
+    return F.cross_entropy(logits, targets)
 
 
 # --------------------------------------------------------------------------- denoising auto-encoder
 
 
-def delete_tokens(ids, special, probability, generator=None, pad_id=0, words=None):
-    """Drop some tokens and close the gaps: TSDAE's noise.
+def delete_tokens(
+    ids: Tensor,
+    special: Special,
+    probability: float,
+    generator: Generator | None = None,
+    pad_id: int = 0,
+    words: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Delete tokens at random and close the gaps: the noise of TSDAE (Wang et al., 2021, section 3).
 
-    Each ordinary token is dropped with `probability`; where chance would drop all of a row, one stays, each with the
-    same chance. ids: (B, T). special: what is never dropped, as in `special_mask`. generator: on the ids' device.
-    words: (B, T), the number of the word that a token belongs to, below T, so that the pieces of a word share their
-    fate, as in the paper, which deletes words; None drops token by token.
-    Returns ids and attention_mask, each (B, T'), padded on the right with `pad_id`, which is padding in `ids` too.
-    Wang et al. (2021), section 3: probability 0.6.
+    Where all ordinary tokens of a row would be deleted, one stays, each with the same probability.
+
+    ids: (B, T).
+    special: the tokens that are never deleted, as in `special_mask`.
+    probability: of deleting a token that is not special, 0 to 1; 0.6 in the paper.
+    generator: source of randomness, on the device of the ids; None for torch's global one.
+    pad_id: the id of padding, in `ids` and in the result.
+    words: (B, T), each token's word by number, 0 to T − 1; the tokens of a word are deleted or kept together, as in
+        the paper, which deletes words. None deletes token by token.
+    Returns ids and attention_mask, (B, T') each, padded on the right.
     """
     padding = ids == pad_id
     ordinary = ~(special_mask(ids, special) | padding)
-    fate = draw(ids.shape, generator, ids.device)
+    uniform = draw(ids.shape, generator, ids.device)
     if words is not None:
-        fate = fate.gather(1, words)
-    fate = fate.masked_fill(~ordinary, -1.0)
-    # the largest draw stays whatever the probability: among equal draws, that is a fair choice
-    kept = ordinary & (fate >= fate.amax(1, keepdim=True).clamp(max=probability))
+        uniform = uniform.gather(1, words)
+    uniform = uniform.masked_fill(~ordinary, -1.0)
+    # the token with the largest number always stays; the numbers are independent, so each token is as likely to be it
+    kept = ordinary & (uniform >= uniform.amax(1, keepdim=True).clamp(max=probability))
     return close_gaps(ids, kept | ~(ordinary | padding), pad_id)
 
 
-def close_gaps(ids, kept, pad_id=0):
-    """Move the kept (B, T) tokens of each row together, in order: ids and attention_mask, each (B, T')."""
+def close_gaps(ids: Tensor, kept: Tensor, pad_id: int = 0) -> tuple[Tensor, Tensor]:
+    """Move the kept tokens of each row together, in their order, and pad on the right.
+
+    ids, kept: (B, T) each; kept is bool.
+    Returns ids and attention_mask, (B, T') each, where T' is the length of the longest row.
+    """
     lengths = kept.sum(1)
     width = int(lengths.max()) if len(lengths) else 0
     order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
@@ -133,84 +186,99 @@ def close_gaps(ids, kept, pad_id=0):
     return ids.gather(1, order).masked_fill(~mask, pad_id), mask.long()
 
 
-def next_token_targets(ids, mask):
-    """What a decoder reads and what it must answer: at each position, the token after it.
+def next_token_targets(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Shift the ids by one, so that a decoder predicts at each position the token after it.
 
-    ids, mask: (B, T), padded on the right. Returns decoder_input_ids and labels, each (B, T − 1); labels are −100 at
-    padding.
+    ids, mask: (B, T) each, padded on the right; mask is 1 for a token, 0 for padding.
+    Returns decoder_input_ids and labels, (B, T − 1) each; labels are −100 at padding.
     """
     return ids[:, :-1], ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
 
 
-def copy_or_write(logits, gate, attention, ids):
-    """Probabilities of the next token, which is either a word of one's own or copied from a passage.
+def copy_or_write(logits: Tensor, gate: Tensor, attention: Tensor, ids: Tensor) -> Tensor:
+    """Probabilities of the next token, generated or copied: the pointer-generator of See et al. (2017), eq. 9.
 
-    logits: (…, V), of what is written. gate: (…), the logit of writing rather than copying. attention: (…, T), each row
-    with sum 1, to the passage's tokens ids (…, T). A token that stands in the passage several times has the sum of them.
-    Returns (…, V), each row with sum 1. The pointer-generator of See et al. (2017), eq. 9.
+    logits: (…, V), of generating each token of the vocabulary.
+    gate: (…), the logit of generating rather than copying.
+    attention: (…, T), over the tokens of the passage; each row sums to 1.
+    ids: (…, T), the tokens of the passage; a token that occurs several times gets the sum of its attention.
+    Returns (…, V); each row sums to 1.
     """
-    written = torch.sigmoid(gate.float())[..., None]
-    return (written * logits.float().softmax(-1)).scatter_add(-1, ids, (1 - written) * attention.float())
+    written = torch.sigmoid(_at_least_float32(gate))[..., None]
+    vocabulary = _at_least_float32(logits).softmax(-1)
+    return (written * vocabulary).scatter_add(-1, ids, (1 - written) * _at_least_float32(attention))
 
 
 # --------------------------------------------------------------------------- contrastive losses
 
 
-def info_nce(a, b, temperature):
-    """Cross-entropy of each row of `a` picking its own row of `b` by cosine; every row of `b` is a candidate.
+def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of finding, for each row of `a`, its own row of `b` by cosine; every row of `b` is a candidate.
 
-    a: (B, d). b: (C, d) with C ≥ B, row i of `b` belonging to row i of `a`. temperature: > 0, divides the cosines.
+    a, b: (B, d) and (C, d) with C ≥ B; row i of `b` belongs to row i of `a`.
+    temperature: > 0, divides the cosines.
     Returns a scalar in nats. Van den Oord et al. (2018), eq. 4; SimCSE (Gao et al., 2021), eq. 1.
     """
-    similarity = cosine(a, b) / temperature  # (B, C)
-    return F.cross_entropy(similarity.float(), torch.arange(len(a), device=a.device))
+    scores = cosine(a, b) / temperature  # (B, C)
+    return F.cross_entropy(scores, torch.arange(len(a), device=a.device))
 
 
-def sample_pairs(count, negatives_per_positive, generator=None):
-    """Pair the texts of a batch for Contrastive Tension: some with themselves, the others with a stranger.
+def sample_pairs(
+    count: int, negatives_per_positive: float, generator: Generator | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pair the texts of a batch for Contrastive Tension: some with themselves, the rest with another text.
 
-    Of `count` texts, about one in 1 + `negatives_per_positive` becomes a positive; the others, at least two, stand in a
-    circle in random order, and each is paired with the next. So each tower reads each text once, no text of a negative
-    is in a positive, and no text is its own negative. generator: on the CPU.
-    Returns first and second, the texts of a pair by number, and labels, 1 or 0; each (count,). Raises ValueError for
-    fewer than 3 texts.
+    About one text in 1 + `negatives_per_positive` becomes a positive pair. The rest, at least two, are put in a circle
+    in random order, and each is paired with the next one. So each encoder reads each text once, no text of a negative
+    pair is in a positive pair, and no text is its own negative.
+
+    count: of texts, at least 3.
+    negatives_per_positive: how many negative pairs there are per positive pair.
+    generator: source of randomness, on the CPU; None for torch's global one.
+    Returns first and second, the two texts of each pair by number, and labels, 1 for a positive pair; (count,) each.
+    Raises ValueError for fewer than 3 texts.
     """
     if count < 3:
-        raise ValueError(f"count is {count}; a positive and a pair of strangers need at least 3 texts")
+        raise ValueError(f"count is {count}; a positive pair and two negative pairs need at least 3 texts")
     positives = min(max(1, round(count / (1 + negatives_per_positive))), count - 2)
     order = torch.randperm(count, generator=generator)
-    strangers = torch.cat([order[:positives], order[positives:].roll(-1)])
-    return order, strangers, (torch.arange(count) < positives).long()
+    others = torch.cat([order[:positives], order[positives:].roll(-1)])
+    return order, others, (torch.arange(count) < positives).long()
 
 
-def contrastive_tension(a, b, labels, reduction="sum"):
-    """Cross-entropy of telling from a dot product whether two texts are the same one.
+def contrastive_tension(a: Tensor, b: Tensor, labels: Tensor, reduction: str = "sum") -> Tensor:
+    """Cross-entropy of deciding by dot product whether the two texts of a pair are the same.
 
-    a, b: (N, d), the two towers' vectors of N pairs, not normalised. labels: (N,), 1 for the same text, 0 for another.
+    a, b: (N, d), the vectors of the N pairs from the two encoders, not normalised.
+    labels: (N,); 1 for the same text, 0 for two texts.
     reduction: "sum" as in Sentence Transformers, "mean" as in the authors' code, or "none".
-    Returns a scalar in nats, or (N,). Carlsson et al. (2021), section 3.
+    Returns a scalar in nats, or (N,) for "none". Carlsson et al. (2021), section 3.
     """
-    scores = (a.float() * b.float()).sum(-1)  # (N,)
+    scores = (_at_least_float32(a) * _at_least_float32(b)).sum(-1)  # (N,)
     return F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype), reduction=reduction)
 
 
-def stepwise_decay(step, steps):
-    """The share of the peak learning rate with which Contrastive Tension's authors trained: 1, 0.8, 0.6, 0.4, then 0.2.
+def stepwise_decay(step: int, steps: int) -> float:
+    """The learning rate schedule of Contrastive Tension's authors: 1, 0.8, 0.6, 0.4, then 0.2 of the peak.
 
-    step: from 0. steps: of the whole run. The first four shares last a tenth of the run each: 500 of the authors' 5,000
-    steps.
+    step: the current step, from 0.
+    steps: of the whole run. Each of the first four rates holds for a tenth of them: 500 of the authors' 5,000 steps.
+    Returns the factor for the peak learning rate.
     """
     return 1 - 0.2 * min(4, 10 * step // steps)
 
 
-def in_batch_contrastive_tension(a, b, scale, duplicates=None):
-    """Cross-entropy of each text finding itself in the other tower, among all of the batch; both ways, averaged.
+def in_batch_contrastive_tension(
+    a: Tensor, b: Tensor, scale: float | Tensor, duplicates: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of finding each text in the other encoder's batch by cosine, averaged over both directions.
 
-    a, b: (B, d), the two towers' vectors of the same texts. scale: number or tensor, multiplies the cosines; 20 in
-    Sentence Transformers, where it is learned. duplicates: (B, B), true where two texts are the same one, so that they
-    are no negatives of each other; the diagonal does not count. Returns a scalar in nats.
+    a, b: (B, d), the vectors of the same texts from the two encoders.
+    scale: multiplies the cosines, a number or a tensor; 20 in Sentence Transformers, where it is learned.
+    duplicates: (B, B), true where two texts are equal and so are not negatives of each other; the diagonal is ignored.
+    Returns a scalar in nats.
     """
-    scores = cosine(a, b).float() * scale  # (B, B)
+    scores = cosine(a, b) * scale  # (B, B)
     if duplicates is not None:
         others = ~torch.eye(len(a), dtype=torch.bool, device=a.device)
         scores = scores.masked_fill(duplicates.bool() & others, float("-inf"))
@@ -218,32 +286,41 @@ def in_batch_contrastive_tension(a, b, scale, duplicates=None):
     return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
 
 
-def multiple_negatives_ranking(queries, positives, negatives=None, scale=20.0, duplicates=None):
-    """Cross-entropy of each query picking its own positive by cosine, among the positives and negatives of the batch.
+def multiple_negatives_ranking(
+    queries: Tensor,
+    positives: Tensor,
+    negatives: Tensor | None = None,
+    scale: float = 20.0,
+    duplicates: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy of finding each query's positive by cosine among all positives and negatives of the batch.
 
-    queries, positives: (B, d). negatives: (N, d), hard negatives of whichever query, or None. scale: > 0, multiplies the
-    cosines; 20 in Sentence Transformers, a temperature of 0.05. duplicates: (B, B + N), true where a candidate, positives
-    first, answers the query too and is no negative of it; a query's own positive stays. Returns a scalar in nats.
-    Henderson et al. (2017).
+    queries, positives: (B, d).
+    negatives: (N, d), hard negatives of any query, or None.
+    scale: > 0, multiplies the cosines; 20 in Sentence Transformers, which is a temperature of 0.05.
+    duplicates: (B, B + N), true where a candidate, positives first, answers the query too and so is not a negative of
+        it; the query's own positive always stays.
+    Returns a scalar in nats. Henderson et al. (2017).
     """
     candidates = positives if negatives is None else torch.cat([positives, negatives])
-    scores = cosine(queries, candidates).float() * scale  # (B, B + N)
+    scores = cosine(queries, candidates) * scale  # (B, B + N)
     if duplicates is not None:
         own = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
         scores = scores.masked_fill(duplicates.bool() & ~own, float("-inf"))
     return F.cross_entropy(scores, torch.arange(len(queries), device=scores.device))
 
 
-def margin_mse(queries, positives, negatives, margins):
-    """Mean squared error between how much further a query's positive scores than its negative, and how much it should.
+def margin_mse(queries: Tensor, positives: Tensor, negatives: Tensor, margins: Tensor) -> Tensor:
+    """Mean squared error of the margins between a query's score with its positive and with its negative.
 
-    queries, positives, negatives: (B, d), scored by dot product, not normalised. margins: (B,), a cross-encoder's logit
-    for the positive minus that for the negative. Returns a scalar. Raises ValueError for margins of another shape, which
-    would be compared with every query's. Hofstätter et al. (2020); GPL (Wang et al., 2022).
+    queries, positives, negatives: (B, d), scored by dot product, not normalised.
+    margins: (B,), the margins to learn: a cross-encoder's logit for the positive minus its logit for the negative.
+    Returns a scalar. Hofstätter et al. (2020); GPL (Wang et al., 2022).
+    Raises ValueError for margins of another shape, which torch would broadcast against every query.
     """
     if margins.shape != queries.shape[:1]:
-        raise ValueError(f"margins has the shape {tuple(margins.shape)}; it must be one a query, ({len(queries)},)")
-    queries, positives, negatives = queries.float(), positives.float(), negatives.float()
+        raise ValueError(f"margins has the shape {tuple(margins.shape)}; it must be one per query, ({len(queries)},)")
+    queries, positives, negatives = map(_at_least_float32, (queries, positives, negatives))
     own = (queries * positives).sum(-1) - (queries * negatives).sum(-1)  # (B,)
     return F.mse_loss(own, margins.to(own.dtype))
 
@@ -251,17 +328,23 @@ def margin_mse(queries, positives, negatives, margins):
 # --------------------------------------------------------------------------- geometry
 
 
-def alignment(a, b):
-    """Mean squared distance between the two members of a pair, on L2-normalised rows; small is good.
+def alignment(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared distance between the two members of a pair, on L2-normalised rows; low is good.
 
-    a, b: (N, d). Returns a scalar between 0 and 4. Wang and Isola (2020), section 4.1, with α = 2.
+    a, b: (N, d).
+    Returns a scalar between 0 and 4. Wang and Isola (2020), section 4.1, with α = 2.
     """
+    a, b = _at_least_float32(a), _at_least_float32(b)
     return (F.normalize(a, dim=-1) - F.normalize(b, dim=-1)).pow(2).sum(-1).mean()
 
 
-def uniformity(x):
-    """Log of the mean Gaussian potential of all pairs of rows, L2-normalised; low means spread over the sphere.
+def uniformity(x: Tensor) -> Tensor:
+    """Log of the mean Gaussian potential of all pairs of L2-normalised rows; low means spread over the sphere.
 
-    x: (N, d), N ≥ 2. Returns a scalar between −8 and 0. Wang and Isola (2020), section 4.1, with t = 2.
+    x: (N, d), N ≥ 2.
+    Returns a scalar between −8 and 0. Wang and Isola (2020), section 4.1, with t = 2.
     """
-    return torch.pdist(F.normalize(x, dim=-1)).pow(2).mul(-2).exp().mean().log()
+    x = F.normalize(_at_least_float32(x), dim=-1)
+    # Apple's MPS has cdist but no pdist; its mode with a matrix product would lose the digits of small distances
+    distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")  # (N, N)
+    return distances[*torch.triu_indices(len(x), len(x), 1, device=x.device)].pow(2).mul(-2).exp().mean().log()

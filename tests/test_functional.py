@@ -80,8 +80,8 @@ def test_mask_tokens_damages_as_bert_does(ids, generator):
     hidden, kept = inputs[chosen] == MASK, inputs[chosen] == ids[chosen]
     assert within_chance(int(hidden.sum()), int(chosen.sum()), 0.8)
     assert within_chance(int(kept.sum()), int(chosen.sum()), 0.1 + 0.1 / VOCABULARY)
-    strangers = inputs[chosen][~hidden & ~kept]
-    assert 0 <= strangers.min() < 50 and VOCABULARY - 50 < strangers.max() < VOCABULARY  # from the whole vocabulary
+    random_ids = inputs[chosen][~hidden & ~kept]
+    assert 0 <= random_ids.min() < 50 and VOCABULARY - 50 < random_ids.max() < VOCABULARY  # from the whole vocabulary
 
 
 def within_chance(count, trials, probability):
@@ -169,7 +169,7 @@ def test_delete_tokens_is_repeatable_and_does_not_mind_where_the_padding_is(ids)
     assert functional.delete_tokens(nothing, {CLS, SEP}, 0.6, None, PAD)[0].tolist() == [[CLS, SEP]]
 
 
-def test_the_pieces_of_a_word_share_their_fate(generator):
+def test_the_tokens_of_a_word_are_deleted_or_kept_together(generator):
     ids = torch.tensor([[CLS, 10, 11, 12, 20, 30, 31, SEP]]).expand(2000, -1)
     words = torch.tensor([[0, 1, 1, 1, 2, 3, 3, 4]]).expand(2000, -1)
     left, _ = functional.delete_tokens(ids, {CLS, SEP}, 0.6, generator, PAD, words)
@@ -226,8 +226,8 @@ def test_sample_pairs(generator, count, per_positive, positives):
     assert len(partners) > 0.98 * count**2  # over time, each text meets every other, and itself
 
 
-def test_a_stranger_needs_a_stranger():
-    with pytest.raises(ValueError, match="count is 2; a positive and a pair of strangers need at least 3 texts"):
+def test_two_texts_are_too_few_for_sample_pairs():
+    with pytest.raises(ValueError, match="count is 2; a positive pair and two negative pairs need at least 3 texts"):
         functional.sample_pairs(2, 7)
 
 
@@ -236,8 +236,8 @@ def test_contrastive_tension(generator):
     labels = torch.tensor([1, 0, 0, 1, 0, 0])
     losses = []
     for x, y, same in zip(a, b, labels.tolist()):
-        chance = 1 / (1 + math.exp(-sum(float(p * q) for p, q in zip(x, y))))
-        losses.append(-math.log(chance if same else 1 - chance))
+        probability = 1 / (1 + math.exp(-sum(float(p * q) for p, q in zip(x, y))))
+        losses.append(-math.log(probability if same else 1 - probability))
     assert float(functional.contrastive_tension(a, b, labels)) == pytest.approx(sum(losses), rel=1e-5)
     assert float(functional.contrastive_tension(a, b, labels, "mean")) == pytest.approx(sum(losses) / 6, rel=1e-5)
     assert functional.contrastive_tension(a, b, labels, "none").tolist() == pytest.approx(losses, rel=1e-4)
@@ -302,10 +302,46 @@ def test_contrastive_tension_does_not_lose_digits_to_autocast(generator):
 
 def test_gradients(generator):
     a, b = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64)
-    a.requires_grad_(), b.requires_grad_()
-    assert torch.autograd.gradcheck(functional.alignment, (a, b))
-    assert torch.autograd.gradcheck(functional.uniformity, (a,))
+    a.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: functional.mean_pool(x[None], torch.tensor([[1, 1, 0, 1]])), (a,))
+
+
+LABELS = torch.tensor([1, 0, 0, 1])
+IDS = torch.tensor([[0, 1], [2, 2], [3, 0], [1, 4]])
+PRECISE = {
+    "cosine": functional.cosine,
+    "masked_lm_loss": lambda a, b: functional.masked_lm_loss(a, LABELS),
+    "masked_lm_loss of nothing": lambda a, b: functional.masked_lm_loss(a[:0], LABELS[:0]),
+    "copy_or_write": lambda a, b: functional.copy_or_write(a, b[:, 0], b[:, :2].abs(), IDS),
+    "info_nce": lambda a, b: functional.info_nce(a, b, 0.05),
+    "contrastive_tension": lambda a, b: functional.contrastive_tension(a, b, LABELS),
+    "in_batch_contrastive_tension": lambda a, b: functional.in_batch_contrastive_tension(a, b, 20.0),
+    "multiple_negatives_ranking": lambda a, b: functional.multiple_negatives_ranking(a, b, b.roll(1, 0)),
+    "margin_mse": lambda a, b: functional.margin_mse(a, b, b.roll(1, 0), LABELS),
+    "alignment": functional.alignment,
+    "uniformity": lambda a, b: functional.uniformity(a),
+}
+
+
+@pytest.mark.parametrize("name", PRECISE)
+def test_float64_stays_float64(generator, name):
+    """In float32 anywhere on the way, the numerical gradient would be wrong."""
+    a, b = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64)
+    a.requires_grad_(), b.requires_grad_()
+    assert PRECISE[name](a, b).dtype == torch.float64
+    assert torch.autograd.gradcheck(PRECISE[name], (a, b))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", PRECISE)
+def test_half_precision_is_computed_in_float32(generator, name, dtype):
+    a, b = torch.randn(2, 4, 5, generator=generator).to(dtype)
+    exact = PRECISE[name](a.float(), b.float())
+    for autocast in (False, True):
+        with torch.autocast("cpu", dtype, enabled=autocast):
+            value = PRECISE[name](a, b)
+        assert value.dtype == torch.float32
+        assert torch.equal(value, exact)
 
 
 # --------------------------------------------------------------------------- geometry
@@ -319,6 +355,18 @@ def test_alignment_and_uniformity(generator):
     pairs = [math.exp(-2 * float((unit[0][i] - unit[0][j]).norm()) ** 2) for i in range(6) for j in range(i)]
     assert float(functional.uniformity(a)) == pytest.approx(math.log(sum(pairs) / len(pairs)), abs=1e-5)
     assert torch.allclose(functional.uniformity(a), functional.uniformity(3 * a), atol=1e-6)  # length does not count
+
+
+def test_uniformity_is_that_of_pdist(generator):
+    x = torch.randn(300, 64, generator=generator) + 1
+    expected = torch.pdist(F.normalize(x, dim=-1)).pow(2).mul(-2).exp().mean().log()
+    assert float(functional.uniformity(x)) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_uniformity_does_without_pdist(generator, monkeypatch):
+    """Apple's MPS lacks it."""
+    monkeypatch.setattr(torch, "pdist", None)
+    assert functional.uniformity(torch.randn(4, 3, generator=generator)) < 0
 
 
 def test_the_bounds_of_alignment_and_uniformity():

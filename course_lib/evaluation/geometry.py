@@ -1,17 +1,21 @@
 """How embeddings use their space: diagnostics of collapse, which a training loss can hide."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def embedding_geometry(x):
-    """How evenly embeddings spread over their space.
+def embedding_geometry(x: ArrayLike) -> dict[str, float]:
+    """Measure how evenly embeddings spread over their space.
 
-    x: (N, d), N ≥ 2 and d ≥ 2, not normalised. Returns floats:
-    - mean_cosine, −1/(N−1) to 1: of all pairs of rows; far above 0 is anisotropy, the embeddings share a cone
-    - effective_rank, 1 to min(N, d): how many directions the embeddings use, as RankMe counts (Garrido et al., 2023)
-    - participation_ratio, 1 to d: how many principal components share the variance; 0 where there is none
-    - isoscore, 0 to 1: 1 where all components have the same variance (Rudman et al., 2022); 0 where there is none
-    Compare runs of one method: isotropy is not quality. Raises ValueError for other shapes and for NaN.
+    Use it to compare runs of one method; isotropy is not quality.
+
+    x: (N, d), N ≥ 2 and d ≥ 2, not normalised.
+    Returns a dict of floats:
+    - mean_cosine, −1/(N−1) to 1: over all pairs of rows; far above 0 means anisotropy, the embeddings share a cone
+    - effective_rank, 1 to min(N, d): the number of directions in use, as RankMe counts them (Garrido et al., 2023)
+    - participation_ratio, 1 to d: the number of principal components that share the variance; 0 without variance
+    - isoscore, 0 to 1: 1 where all components have the same variance (Rudman et al., 2022); 0 without variance
+    Raises ValueError for other shapes and for NaN.
     """
     x = _check(x)
     variances = _component_variances(x)
@@ -26,11 +30,11 @@ def embedding_geometry(x):
 def _check(x):
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 2 or min(x.shape) < 2:
-        raise ValueError(f"`x` has shape {x.shape}; pass one row a text, (N, d), with N and d at least 2")
+        raise ValueError(f"`x` has shape {x.shape}; pass one row per text, (N, d), with N and d at least 2")
     if not np.isfinite(x).all():
         raise ValueError(
             f"`x` holds {np.count_nonzero(~np.isfinite(x))} values that are NaN or infinite; "
-            "a training that diverged gives such embeddings"
+            "training that diverged gives such embeddings"
         )
     return x
 

@@ -1,24 +1,33 @@
-"""Ranking metrics, by hand, and the evaluation of whatever ranks: an encoder, or a function such as BM25's."""
+"""Ranking metrics, by hand, and the evaluation of anything that ranks: an encoder, or a function such as BM25's."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from math import log2
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from course_lib.search.exact import check_k, cosine_scores, top, unit_embeddings
+from course_lib.search.exact import EMBEDDINGS, Encoder, check_k, score_texts, similarity_of, top, unit_embeddings
 from course_lib.texts.checks import check_texts
 
+Texts = dict[str, str]  # {id: text}
+Grades = dict[str, int]  # {corpus id: grade}
+Rankings = dict[str, list[str]]  # {query id: [corpus ids, best first]}
+
 # --------------------------------------------------------------------------- one query
-#
-# ranked: ids, best first, none twice. grades: {id: grade}; a grade above 0 is relevant, an id without one is not.
 
 
-def ndcg_at_k(ranked, grades, k=10):
-    """Normalised discounted cumulative gain: each grade divided by log2(rank + 1), relative to the best order; 0 to 1.
+def ndcg_at_k(ranked: Sequence[str], grades: Grades, k: int = 10) -> float:
+    """Normalised discounted cumulative gain: each grade divided by log2(rank + 1), relative to the best order.
 
-    Linear gain, as trec_eval and BEIR compute it (Järvelin and Kekäläinen, 2002). 0 where nothing is relevant.
+    Linear gain, as trec_eval and BEIR compute it (Järvelin and Kekäläinen, 2002).
+
+    ranked: ids, best first, each at most once.
+    grades: {id: grade}; ids with a grade above 0 are relevant, and ids without a grade are not.
+    k: how many ranks count.
+    Returns a value from 0 to 1; 0 where nothing is relevant.
+    Raises ValueError for k < 1.
     """
     check_k(k)
     best = sorted((grade for grade in grades.values() if grade > 0), reverse=True)
@@ -30,11 +39,13 @@ def _discounted(gains):
     return sum(gain / log2(rank + 1) for rank, gain in enumerate(gains, 1))
 
 
-def ndcg_of_pairs(queries, texts, k=10):
-    """nDCG@k of every query among all texts, where its one answer is the text of its own row: 1 / log2(1 + rank of it).
+def ndcg_of_pairs(queries: ArrayLike, texts: ArrayLike, k: int = 10) -> np.ndarray:
+    """nDCG@k of every query among all texts, where its only answer is the text of the same row: 1 / log2(1 + its rank).
 
-    queries, texts: (N, d), compared by dot product; give them length 1 for cosines. Returns float32 (N,), 0 below rank k. A tie
-    counts against the query.
+    queries, texts: (N, d), compared by dot product; pass rows of length 1 for cosines. A tie counts against the query.
+    k: how many ranks count.
+    Returns (N,) float32, 0 for an answer after rank k.
+    Raises ValueError for k < 1.
     """
     check_k(k)
     scores = np.asarray(queries) @ np.asarray(texts).T
@@ -42,22 +53,31 @@ def ndcg_of_pairs(queries, texts, k=10):
     return np.where(ranks <= k, 1 / np.log2(1.0 + ranks), 0.0).astype(np.float32)
 
 
-def average_precision(ranked, grades):
-    """Mean over the relevant ids of the precision at their rank; one that is not ranked counts 0. 0 to 1."""
+def average_precision(ranked: Sequence[str], grades: Grades) -> float:
+    """Mean over the relevant ids of the precision at their rank; an id that is not ranked counts 0.
+
+    ranked, grades: as in `ndcg_at_k`. Returns a value from 0 to 1.
+    """
     relevant = _relevant(grades)
     found = [rank for rank, i in enumerate(ranked, 1) if i in relevant]
     return sum(count / rank for count, rank in enumerate(found, 1)) / len(relevant) if relevant else 0.0
 
 
-def reciprocal_rank(ranked, grades, k=10):
-    """1 / rank of the first relevant id; 0 where none is among the first k."""
+def reciprocal_rank(ranked: Sequence[str], grades: Grades, k: int = 10) -> float:
+    """1 / rank of the first relevant id; 0 where none is among the first k.
+
+    ranked, grades, k: as in `ndcg_at_k`. Returns a value from 0 to 1.
+    """
     check_k(k)
     relevant = _relevant(grades)
     return next((1 / rank for rank, i in enumerate(ranked[:k], 1) if i in relevant), 0.0)
 
 
-def recall_at_k(ranked, grades, k=100):
-    """Share of the relevant ids that are among the first k; 0 where nothing is relevant."""
+def recall_at_k(ranked: Sequence[str], grades: Grades, k: int = 100) -> float:
+    """Share of the relevant ids that are among the first k; 0 where nothing is relevant.
+
+    ranked, grades, k: as in `ndcg_at_k`. Returns a value from 0 to 1.
+    """
     check_k(k)
     relevant = _relevant(grades)
     return len(relevant.intersection(ranked[:k])) / len(relevant) if relevant else 0.0
@@ -70,10 +90,14 @@ def _relevant(grades):
 # --------------------------------------------------------------------------- many queries
 
 
-def score_rankings(rankings, relevant, k=10):
-    """Every metric of every query that has a relevant document.
+def score_rankings(
+    rankings: Rankings | Iterable[tuple[str, list[str]]], relevant: dict[str, Grades], k: int = 10
+) -> dict[str, dict[str, float]]:
+    """Compute every metric for every query that has a relevant document.
 
-    rankings: {query id: [corpus ids, best first]}, or pairs of the two. relevant: {query id: {corpus id: grade}}.
+    rankings: {query id: [corpus ids, best first]}, or pairs of the two.
+    relevant: {query id: {corpus id: grade}}.
+    k: how many ranks count in nDCG and MRR.
     Returns {metric: {query id: value}}; the metrics are ndcg@k, map (over the complete ranking), mrr@k and recall@100.
     Raises ValueError where a judged query has no ranking (an empty one scores 0) or a ranking names an id twice.
     """
@@ -86,45 +110,46 @@ def score_rankings(rankings, relevant, k=10):
             continue
         if len(set(ranked)) < len(ranked):
             raise ValueError(f"the ranking of query {query!r} names an id twice; every document has one rank")
-        scores = (
-            ndcg_at_k(ranked, grades, k),
-            average_precision(ranked, grades),
-            reciprocal_rank(ranked, grades, k),
-            recall_at_k(ranked, grades, 100),
-        )
-        for of_query, score in zip(values.values(), scores):
-            of_query[query] = score
+        values[f"ndcg@{k}"][query] = ndcg_at_k(ranked, grades, k)
+        values["map"][query] = average_precision(ranked, grades)
+        values[f"mrr@{k}"][query] = reciprocal_rank(ranked, grades, k)
+        values["recall@100"][query] = recall_at_k(ranked, grades, 100)
     if judged:
         raise ValueError(
             f"`rankings` lacks {len(judged)} judged queries, first {next(iter(judged))!r}; "
-            "give a query for which nothing was found an empty list"
+            "pass an empty list for a query for which nothing was found"
         )
     return values
 
 
-def rank(encoder, queries, corpus, depth=None, batch_size=64):
-    """Order a corpus for each query by cosine.
+def rank(encoder: Encoder, queries: Texts, corpus: Texts, depth: int | None = None, batch_size: int = 64) -> Rankings:
+    """Order a corpus for each query by the encoder's similarity; encodes each distinct text once.
 
-    queries, corpus: {id: text}. depth: how many to keep, None for all. Returns {query id: [corpus ids]}, best first;
-    equal scores in the order of the corpus. Each distinct text is encoded once.
+    encoder: anything with `.encode(texts, batch_size=…)`; ranked by its own `similarity` if it has one, else by cosine.
+    queries, corpus: {id: text}.
+    depth: how many ids to keep per query; None for all.
+    batch_size: texts per batch while encoding.
+    Returns {query id: [corpus ids, best first]}; equal scores are in the order of the corpus.
+    Raises ValueError for an encoder whose similarity is neither "cosine" nor "dot".
     """
     return dict(_rank_each(encoder, queries, corpus, depth, batch_size))
 
 
 def _rank_each(encoder, queries, corpus, depth, batch_size):
-    """Yield what `rank` returns query by query, so that a large corpus is never ranked for all queries at once."""
+    """Yield the rankings of `rank` query by query, so that a large corpus is never ranked for all queries at once."""
     ids = list(corpus)
-    rows, row_of = unit_embeddings(encoder, [*queries.values(), *corpus.values()], batch_size)
+    embed = EMBEDDINGS[similarity_of(encoder)]
+    rows, row_of = embed(encoder, [*queries.values(), *corpus.values()], batch_size)
     of_queries, of_corpus = row_of[: len(queries)], row_of[len(queries) :]
-    for query, scores in zip(queries, cosine_scores(rows[of_queries], rows, of_corpus)):
+    for query, scores in zip(queries, score_texts(rows[of_queries], rows, of_corpus)):
         yield query, [ids[i] for i in top(scores, depth).tolist()]
 
 
-def neutral_order(ids):
-    """The ids in an order that nobody chose: by hash, the same in every process.
+def neutral_order(ids: Iterable) -> list:
+    """Sort ids by their hash, which is the same in every process.
 
-    Where scores are equal, rankers keep the order they are given. Corpora often come with the answers first, and an
-    encoder that gives every text one vector would then seem perfect.
+    Where scores are equal, rankers keep the order of the corpus. Corpora often begin with the answers, and an encoder
+    that gives every text the same vector would then seem perfect.
     """
     return sorted(ids, key=_hash)
 
@@ -136,16 +161,28 @@ def _hash(i):
 # --------------------------------------------------------------------------- evaluation
 
 
-def evaluate_retrieval(encoder, queries, corpus, relevant, k=10, drop_identical=False, batch_size=64):
-    """How well a system finds the relevant documents among all.
+def evaluate_retrieval(
+    encoder: Encoder | Callable[[Texts, Texts], Rankings],
+    queries: Texts,
+    corpus: Texts,
+    relevant: dict[str, Grades],
+    k: int = 10,
+    drop_identical: bool = False,
+    batch_size: int = 64,
+) -> dict:
+    """Measure how well an encoder or another ranker finds the relevant documents among all.
 
-    encoder: whatever has `.encode(texts, batch_size=…)`, ranked by cosine; or a ranker, a function of (queries, corpus)
-    or an object with such a `.rank`, that returns {query id: [corpus ids, best first]}.
-    queries, corpus: {id: text}. relevant: {query id: {corpus id: grade}}; queries without a grade above 0 are left out.
-    drop_identical: a document is no candidate for the query of the same id (BEIR's custom).
+    encoder: anything with `.encode(texts, batch_size=…)`, which ranks as in `rank`; or a function of (queries, corpus),
+        or an object with such a `.rank`, that returns {query id: [corpus ids, best first]}.
+    queries, corpus: {id: text}.
+    relevant: {query id: {corpus id: grade}}; queries without a grade above 0 are left out.
+    k: how many ranks count in nDCG and MRR.
+    drop_identical: whether to leave a document out of the candidates of the query with the same id, as BEIR does.
+    batch_size: texts per batch while encoding.
     Returns the means over queries, ndcg@k, map, mrr@k and recall@100, each 0 to 1, and per_query, as `score_rankings`.
-    Equal scores are ordered by `neutral_order`, so the order of the corpus changes nothing.
-    Raises ValueError for empty arguments, k < 1, and `relevant` naming ids that are not there.
+        Equal scores are ordered by `neutral_order`, so the order of the corpus changes nothing.
+    Raises ValueError for empty arguments, k < 1, and ids in `relevant` that are not in `queries` or `corpus`; TypeError
+        for arguments of another type.
     """
     check_k(k)
     _check_judgements(queries, corpus, relevant)
@@ -204,13 +241,17 @@ def _check_known(kind, unknown):
         )
 
 
-def evaluate_reranking(encoder, samples, k=10, batch_size=64):
-    """How well an encoder orders each query's own candidates by cosine.
+def evaluate_reranking(encoder: Encoder, samples: Sequence[dict], k: int = 10, batch_size: int = 64) -> dict:
+    """Measure how well an encoder orders each query's own candidates by cosine, as Sentence Transformers does.
 
-    samples: dicts of "query" (a text), "positive" and "negative" (texts). A sample without a positive or without a
-    negative says nothing about the order and is left out, as in Sentence Transformers' RerankingEvaluator.
-    Returns the means map, mrr@k and ndcg@k, each 0 to 1, and per_query: {metric: {position in samples: value}}.
-    Equal scores are ordered by a hash of the texts. Raises ValueError where no sample is left.
+    encoder: anything with `.encode(texts, batch_size=…)`.
+    samples: dicts of "query" (a text), "positive" and "negative" (a text or several each). A sample without a positive
+        or without a negative has no order to measure and is left out, as in Sentence Transformers' RerankingEvaluator.
+    k: how many ranks count in nDCG and MRR.
+    batch_size: texts per batch while encoding.
+    Returns the means map, mrr@k and ndcg@k, each 0 to 1, and per_query: {metric: {position in samples: value}}. Equal
+        scores are ordered by a hash of the texts.
+    Raises ValueError where no sample is left, TypeError for a text that is not a string.
     """
     check_k(k)
     kept = {i: sample for i, sample in enumerate(map(_checked, samples, range(len(samples)))) if all(sample[1:])}

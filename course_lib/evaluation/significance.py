@@ -1,13 +1,16 @@
 """Is a difference real? Bootstrap intervals over queries, over sentence pairs and over training seeds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from course_lib.evaluation.sts import check_scores
 
 DRAWS_HELD = 2**22  # resampled values in memory at once: 32 MB of float64
+
+PerQuery = Mapping[str, float] | Sequence[Mapping[str, float]]  # {query id: value}, or one such dict per training seed
 
 
 class Interval(NamedTuple):
@@ -27,16 +30,22 @@ class Difference(NamedTuple):
     p: float
 
 
-def verdict(difference):
-    """What a Difference says of the first of two systems: "better", "worse", or "cannot tell" where its interval holds 0."""
+def verdict(difference: Difference) -> str:
+    """Say whether the first of two systems is "better" or "worse"; "cannot tell" where the interval contains 0."""
     return "cannot tell" if difference.low <= 0 <= difference.high else "better" if difference.low > 0 else "worse"
 
 
-def bootstrap_interval(values, confidence=0.95, samples=10_000, seed=0):
-    """Interval of the mean over queries: queries are drawn with replacement, again and again (Efron, 1979).
+def bootstrap_interval(
+    values: Sequence[float] | PerQuery, confidence: float = 0.95, samples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Interval of the mean over queries, from resampling the queries with replacement (Efron, 1979).
 
-    values: one value a query, a list or {query id: value}; or a list of such dicts, one a training seed, and then seeds
-    are drawn too. Returns Interval(mean, low, high), percentiles. The same `seed` gives the same interval.
+    values: one value per query, a list or {query id: value}; or a list of such dicts, one per training seed, and then
+        seeds are resampled too.
+    confidence: share of the resampled means inside the interval, between 0 and 1.
+    samples: how often to resample.
+    seed: of the resampling; the same seed gives the same interval.
+    Returns Interval(mean, low, high), where low and high are percentiles of the resampled means.
     Raises ValueError for fewer than two queries, for NaN, and for seeds measured on different queries.
     """
     table, _ = _table(values, "values")
@@ -44,16 +53,21 @@ def bootstrap_interval(values, confidence=0.95, samples=10_000, seed=0):
     return Interval(float(table.mean()), *_percentiles(means, confidence))
 
 
-def paired_bootstrap(a, b, confidence=0.95, samples=10_000, seed=0):
-    """Is the mean of system `a` really different from that of `b`, measured on the same queries?
+def paired_bootstrap(
+    a: PerQuery, b: PerQuery, confidence: float = 0.95, samples: int = 10_000, seed: int = 0
+) -> Difference:
+    """Test whether the mean of system `a` differs from the mean of system `b` on the same queries.
 
-    a, b: {query id: value}, or a list of such dicts, one a training seed. Each resample draws queries, the same for
-    both systems, and from each system's seeds. Returns Difference(mean(a) − mean(b), low, high, p); p is twice the
-    share of resamples on the rarer side of 0, at least 2 / (samples + 1).
-    Three seeds say little about seeds: where they differ twice as much as queries make means differ, a 95 % interval
-    from three holds the truth in 90 % of simulated cases; where they differ less, in 94 to 95 %.
+    Each resample draws queries, the same for both systems, and seeds, for each system on its own. Three seeds say
+    little about other seeds: where seeds change the mean twice as much as queries do, a 95 % interval from three seeds
+    contained the truth in 90 % of simulated cases; where they change it less, in 94 to 95 %.
+
+    a, b: {query id: value}, or a list of such dicts, one per training seed.
+    confidence, samples, seed: as in `bootstrap_interval`.
+    Returns Difference(mean(a) − mean(b), low, high, p); p is twice the share of resamples on the rarer side of 0, at
+        least 2 / (samples + 1).
     Raises ValueError where the systems were measured on different queries, and as `bootstrap_interval`; TypeError for
-    values without query ids.
+        values without query ids.
     """
     table_a, keys_a = _table(a, "a")
     table_b, keys_b = _table(b, "b", keys_a)
@@ -65,13 +79,24 @@ def paired_bootstrap(a, b, confidence=0.95, samples=10_000, seed=0):
     return _difference(table_a.mean() - table_b.mean(), means[0] - means[1], confidence)
 
 
-def bootstrap_spearman(similarities_a, scores, similarities_b=None, confidence=0.95, samples=2000, seed=0):
-    """Interval of the Spearman correlation with human scores, resampling sentence pairs.
+def bootstrap_spearman(
+    similarities_a: ArrayLike,
+    scores: ArrayLike,
+    similarities_b: ArrayLike | None = None,
+    confidence: float = 0.95,
+    samples: int = 2000,
+    seed: int = 0,
+) -> Interval | Difference:
+    """Interval of the Spearman correlation with human scores, from resampling the sentence pairs.
 
-    similarities_a, similarities_b: (N,), or (seeds, N); with several seeds the correlations are averaged, never the
-    similarities, which would measure an ensemble. scores: (N,).
+    Takes about a second for three seeds against three on the 1,379 pairs of STS-B.
+
+    similarities_a, similarities_b: (N,), or (seeds, N). With several seeds the correlations are averaged, not the
+        similarities, which would measure an ensemble.
+    scores: (N,), the human scores.
+    confidence, samples, seed: as in `bootstrap_interval`.
     Returns Interval(Spearman of a, low, high); with `similarities_b` the Difference a − b on the same resampled pairs.
-    NaN for an encoder that gives every pair the same. A second for three seeds against three on STS-B's 1,379 pairs.
+        NaN for an encoder that gives every pair the same similarity.
     Raises ValueError for other shapes, for NaN and for scores that are all the same.
     """
     scores = check_scores(scores)
@@ -94,7 +119,7 @@ def bootstrap_spearman(similarities_a, scores, similarities_b=None, confidence=0
 
 
 def _table(values, name, keys=None):
-    """(seeds, queries) float64 and the query ids in the order of the columns, None for plain values."""
+    """(seeds, queries) float64, and the query ids in the order of the columns; None for values without ids."""
     seeds = values if isinstance(values, (list, tuple)) and values and isinstance(values[0], Mapping) else [values]
     if isinstance(seeds[0], Mapping):
         keys = keys if keys is not None else list(seeds[0])
@@ -107,13 +132,9 @@ def _table(values, name, keys=None):
     if table.ndim != 2 or table.shape[1] < 2:
         raise ValueError(
             f"`{name}` holds {table.shape[-1] if table.ndim == 2 else 'nested'} values; "
-            "pass one value a query, for at least 2 queries"
+            "pass one value per query, for at least 2 queries"
         )
-    if not np.isfinite(table).all():
-        raise ValueError(
-            f"`{name}` holds {np.count_nonzero(~np.isfinite(table))} values that are NaN or infinite; "
-            "leave out queries that were not measured"
-        )
+    _check_finite(table, name, "queries")
     return table, keys
 
 
@@ -129,15 +150,20 @@ def _check_same_queries(values, keys, name):
 def _similarities(values, scores, name):
     table = np.atleast_2d(np.asarray(values, dtype=np.float64))
     if table.shape[1:] != scores.shape:
-        raise ValueError(f"`{name}` has shape {np.shape(values)} for {len(scores)} `scores`; pass one value a pair")
-    if not np.isfinite(table).all():
-        raise ValueError(f"`{name}` holds {np.count_nonzero(~np.isfinite(table))} values that are NaN or infinite")
+        raise ValueError(f"`{name}` has shape {np.shape(values)} for {len(scores)} `scores`; pass one value per pair")
+    _check_finite(table, name, "pairs")
     return table
+
+
+def _check_finite(table, name, kind):
+    broken = np.count_nonzero(~np.isfinite(table))
+    if broken:
+        raise ValueError(f"`{name}` holds {broken} values that are NaN or infinite; leave out {kind} without a value")
 
 
 def _check_samples(samples):
     if samples < 1:
-        raise ValueError(f"`samples` is {samples}; it says how often to resample: 1,000 or more for a stable interval")
+        raise ValueError(f"`samples` is {samples}; it says how often to resample, 1,000 or more for a stable interval")
 
 
 # --------------------------------------------------------------------------- resampling
@@ -157,7 +183,7 @@ def _resampled_means(tables, samples, rng):
 
 
 def _mean_over_drawn_seeds(values, rng):
-    """(samples, seeds) → (samples,): in each sample as many seeds as there are, drawn with replacement."""
+    """(samples, seeds) → (samples,): in each sample the mean of as many seeds as there are, drawn with replacement."""
     seeds = values.shape[1]
     if seeds == 1:
         return values[:, 0]
@@ -165,7 +191,7 @@ def _mean_over_drawn_seeds(values, rng):
 
 
 def _resampled_counts(n, samples, rng):
-    """Yield (chunk, n): how often each of n pairs is drawn."""
+    """Yield (chunk, n) counts: how often each of n pairs is drawn in each resample of the chunk."""
     _check_samples(samples)
     step = max(1, DRAWS_HELD // n)
     for start in range(0, samples, step):
@@ -177,7 +203,7 @@ def _resampled_counts(n, samples, rng):
 def _spearman(counts, table, scores):
     """Spearman of each row of the table with the scores when pair i occurs counts[·, i] times: (samples, seeds).
 
-    NaN where a resample holds one value only, which has no order.
+    NaN where a resample holds only one value, because then there is no order.
     """
     ours = _centred_ranks(counts, scores)
     return np.stack([_correlation(counts, _centred_ranks(counts, of_seed), ours) for of_seed in table], axis=1)

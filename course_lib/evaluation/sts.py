@@ -1,16 +1,23 @@
 """Semantic textual similarity: do cosines order sentence pairs as people do?"""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
-from course_lib.search.exact import unit_embeddings
+from course_lib.search.exact import Encoder, unit_embeddings
 from course_lib.texts.checks import check_texts
 
 
-def sts_similarities(encoder, sentences1, sentences2, batch_size=64):
-    """Cosine of each pair, (N,) float32; each distinct sentence is encoded once.
+def sts_similarities(
+    encoder: Encoder, sentences1: list[str], sentences2: list[str], batch_size: int = 64
+) -> np.ndarray:
+    """Cosine of each pair of sentences, whatever the encoder's own similarity; encodes each distinct sentence once.
 
-    encoder: whatever has `.encode(texts, batch_size=…)`. Raises ValueError where the lists differ in length.
+    encoder: anything with `.encode(texts, batch_size=…)`.
+    sentences1, sentences2: N texts each; sentence i of one is compared with sentence i of the other.
+    batch_size: texts per batch while encoding.
+    Returns (N,) float32.
+    Raises ValueError for lists of different lengths, TypeError for a sentence that is not a string.
     """
     _check_pairs(sentences1, sentences2)
     rows, row_of = unit_embeddings(encoder, [*sentences1, *sentences2], batch_size)
@@ -18,17 +25,21 @@ def sts_similarities(encoder, sentences1, sentences2, batch_size=64):
     return (first * second).sum(-1)
 
 
-def evaluate_sts(encoder, sentences1, sentences2, scores, batch_size=64):
-    """Correlation of the cosines of sentence pairs with human scores.
+def evaluate_sts(
+    encoder: Encoder, sentences1: list[str], sentences2: list[str], scores: ArrayLike, batch_size: int = 64
+) -> dict[str, float]:
+    """Correlate the cosines of sentence pairs with human scores.
 
-    scores: (N,), on any scale, higher for more similar. Returns {"spearman", "pearson"}, each between −1 and 1, over
-    all pairs at once; NaN for an encoder that gives every pair the same cosine, which has no order to compare.
+    encoder, sentences1, sentences2, batch_size: as in `sts_similarities`.
+    scores: (N,), on any scale, higher for more similar.
+    Returns {"spearman", "pearson"}, each between −1 and 1, over all pairs at once; NaN for an encoder that gives every
+        pair the same cosine, because then there is no order to compare.
     Raises ValueError for lists of different lengths, fewer than two pairs, and scores that are all the same.
     """
     _check_pairs(sentences1, sentences2)
     scores = check_scores(scores)
     if len(sentences1) != len(scores):
-        raise ValueError(f"`scores` holds {len(scores)} values for {len(sentences1)} sentence pairs; pass one a pair")
+        raise ValueError(f"`scores` holds {len(scores)} values for {len(sentences1)} sentence pairs; pass one per pair")
     similarities = sts_similarities(encoder, sentences1, sentences2, batch_size)
     if np.ptp(similarities) == 0:
         return {"spearman": float("nan"), "pearson": float("nan")}
@@ -48,13 +59,11 @@ def _check_pairs(sentences1, sentences2):
         )
 
 
-def check_scores(scores):
+def check_scores(scores: ArrayLike) -> np.ndarray:
     """The scores as (N,) float64. Raises ValueError where they cannot be correlated with anything."""
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 1 or len(scores) < 2:
-        raise ValueError(
-            f"`scores` has shape {scores.shape}; a correlation needs one value a pair, for at least 2 pairs"
-        )
+        raise ValueError(f"`scores` has shape {scores.shape}; pass one value per pair, for at least 2 pairs")
     if not np.isfinite(scores).all():
         first = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise ValueError(f"`scores`[{first}] is {scores[first]}; leave out the pairs that nobody scored")

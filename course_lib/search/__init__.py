@@ -1,4 +1,4 @@
-"""Finding texts: exact search by meaning, BM25 by words, both together, and re-ranked by a cross-encoder."""
+"""Searching texts: by meaning (exact), by words (BM25), by both (hybrid), and re-ranked by a cross-encoder."""
 
 from course_lib.search.bm25 import BM25Search, matched_words, rank_bm25
 from course_lib.search.cached import CachedEncoder

@@ -2,10 +2,11 @@
 
 import re
 import sys
+from typing import Any
 
 import numpy as np
 
-from course_lib.search.exact import Hit, check_k, ids_and_texts, top
+from course_lib.search.exact import Hit, Hits, Texts, check_k, ids_and_texts, top
 from course_lib.texts.checks import check_texts
 
 # what bm25s and Lucene leave out of English by default
@@ -13,17 +14,19 @@ STOP_WORDS = frozenset(
     "a an and are as at be but by for if in into is it no not of on or such that the their then "
     "there these they this to was will with".split()
 )
-_BETWEEN_WORDS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")  # identifiers are cut too: random_state, DataFrame
+_BETWEEN_WORDS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")  # splits identifiers too: random_state, DataFrame
 
 
 class BM25Search:
-    """Finds the texts that share most words with the query, rare words counting more (Robertson and Zaragoza, 2009).
+    """Find the texts that share most words with the query; rare words count more (Robertson and Zaragoza, 2009).
 
-    texts: a list, or a dict of id → text. k1 says how soon a repeated word stops counting, b how much long texts are
-    held back; the defaults, like the formula, are Lucene's. Raises ValueError where no text holds a word.
+    texts: a list, or a dict of id → text.
+    k1: ≥ 0; the larger, the more a repeated word counts. 1.2 as in Lucene, like the formula.
+    b: 0 to 1; the larger, the more long texts are held back. 0.75 as in Lucene.
+    Raises ValueError where no text holds a word, TypeError for a text that is not a string.
     """
 
-    def __init__(self, texts, k1=1.2, b=0.75):
+    def __init__(self, texts: Texts, k1: float = 1.2, b: float = 0.75):
         bm25s = _library()
         self.ids, self.texts = ids_and_texts(texts)
         words = [tokenize(text) for text in self.texts]
@@ -33,18 +36,22 @@ class BM25Search:
         self.index = bm25s.BM25(k1=k1, b=b, method="lucene")
         self.index.index(words, show_progress=False)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.texts)
 
-    def scores(self, query):
-        """The BM25 score of every text, (N,) float32; 0 where no word is shared."""
+    def scores(self, query: str) -> np.ndarray:
+        """The BM25 score of every text, (N,) float32; 0 for a text that shares no word with the query."""
         words = tokenize(query)
         return self.index.get_scores(words) if words else np.zeros(len(self.texts), dtype=np.float32)
 
-    def search(self, query, k=10):
-        """The k best Hits, best first; equal scores in the order of the texts. A list of queries gives a list of lists.
+    def search(self, query: str | list[str], k: int = 10) -> Hits:
+        """Find the best texts for a query, or for each of several.
 
-        A text that shares no word with the query is no hit, so there may be fewer than k, or none.
+        query: a text, or a list of texts.
+        k: how many Hits to return; fewer, or none, where fewer texts share a word with the query.
+        Returns a list of Hits, best first, equal scores in the order of the texts; for a list of queries a list of such
+            lists.
+        Raises ValueError for k < 1.
         """
         check_k(k)
         if isinstance(query, str):
@@ -53,18 +60,26 @@ class BM25Search:
         check_texts(query, "query")
         return [self.search(q, k) for q in query]
 
+    def cache_key(self) -> dict[str, Any]:
+        """What the results depend on, for `storage.fingerprint`.
 
-def rank_bm25(queries, corpus, depth=None):
-    """Rank a corpus for each query, for `evaluate_retrieval(rank_bm25, …)`.
+        The index is left out: it numbers the words in the order of a set, which is different in every process.
+        """
+        return {"ids": self.ids, "texts": self.texts, "k1": self.k1, "b": self.b}
 
-    queries, corpus: dicts of id → text. Returns {query id: [corpus ids]}, best first, at most `depth` of them; a text
-    that shares no word with the query is not in its list, as in Lucene.
+
+def rank_bm25(queries: dict[str, str], corpus: dict[str, str], depth: int | None = None) -> dict[str, list[str]]:
+    """Rank a corpus for each query by BM25, for `evaluate_retrieval(rank_bm25, …)`.
+
+    queries, corpus: dicts of id → text.
+    depth: how many texts to rank per query; None for all.
+    Returns {query id: [corpus ids, best first]}, without texts that share no word with the query, as in Lucene.
     """
     search = BM25Search(corpus)
     return {i: [search.ids[j] for j in _matching(search.scores(query), depth)] for i, query in queries.items()}
 
 
-def matched_words(query, text):
+def matched_words(query: str, text: str) -> list[str]:
     """The words of the query that BM25 finds in `text`, spelled and ordered as they first occur there."""
     wanted, found = set(tokenize(query)), {}
     for word in _words(text):
@@ -73,16 +88,16 @@ def matched_words(query, text):
     return list(found.values())
 
 
-def tokenize(text):
-    """The words that BM25 compares: lower case, no stop words, identifiers cut into parts, plurals made singular."""
+def tokenize(text: str) -> list[str]:
+    """The words that BM25 compares: lower case, no stop words, identifiers split into parts, plurals made singular."""
     return [_singular(word) for word in map(str.lower, _words(text)) if word not in STOP_WORDS]
 
 
 def _library():
-    """bm25s, imported here because it takes a second, which evaluating an encoder should not wait for.
+    """Import bm25s, which takes a second, only when a search by words is built.
 
-    It would start JAX where that is installed, as on Colab, and JAX takes three quarters of the GPU's memory when it starts.
-    Nothing here needs it, so JAX is hidden meanwhile, unless the caller has imported it already.
+    bm25s imports JAX where it is installed, as on Colab, and JAX then reserves three quarters of the GPU's memory. BM25
+    does not need it, so JAX is hidden during the import, unless the caller has imported it already.
     """
     hidden = "jax" not in sys.modules
     if hidden:
@@ -100,7 +115,7 @@ def _words(text):
 
 
 def _singular(word):
-    """Harman's S stemmer (1991): the weakest there is, but it harms no technical term."""
+    """Harman's S stemmer (1991): the weakest stemmer, but it leaves technical terms as they are."""
     if len(word) < 3 or not word.endswith("s"):
         return word
     if word.endswith("ies") and not word.endswith(("eies", "aies")):

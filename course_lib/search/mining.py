@@ -1,25 +1,37 @@
-"""Hard negatives: texts that a search finds for a query although they are not its answer."""
+"""Hard negatives: texts that a search finds for a query although they do not answer it."""
 
 from collections.abc import Mapping
 
 from tqdm.auto import tqdm
 
-from course_lib.search.exact import check_k
+from course_lib.search.exact import Searcher, check_k
 
 QUERIES_AT_ONCE = 256
 
 
-def mine_hard_negatives(queries, corpus, relevant, retrievers, per_retriever=50, progress=False):
-    """What each retriever finds for each query, without what answers it.
+def mine_hard_negatives(
+    queries: dict[str, str],
+    corpus: dict[str, str],
+    relevant: dict[str, dict[str, int]],
+    retrievers: dict[str, Searcher],
+    per_retriever: int = 50,
+    progress: bool = False,
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Collect the texts that each retriever finds for each query and that do not answer it.
 
-    queries, corpus: {id: text}. relevant: {query id: {corpus id: grade}}, as for `evaluate_retrieval`. retrievers:
-    {name: searcher over the corpus}, best of different kinds, such as BM25Search and ExactSearch: one finds what shares
-    words, the other what shares meaning. per_retriever: at most so many from each; 50 as in GPL (Wang et al., 2022).
     Left out are the relevant texts, every text equal to one of them or to the query, and all but the first of equal
-    negatives; texts are compared as lower-case words.
-    Returns {query id: {corpus id: {retriever: rank}}}, the ranks from 1 among what is left, in the order in which the
-    retrievers found them, the first of each before the second of any. Raises ValueError where a query has nothing
-    relevant, or a retriever searches in another corpus.
+    negatives. Texts are compared as lower-case words.
+
+    queries, corpus: {id: text}.
+    relevant: {query id: {corpus id: grade}}, as for `evaluate_retrieval`.
+    retrievers: {name: searcher over the corpus}, best of different kinds, such as BM25Search and ExactSearch: one finds
+        texts that share words with the query, the other texts that share its meaning.
+    per_retriever: the most negatives from each retriever; 50 as in GPL (Wang et al., 2022).
+    progress: whether to show a bar.
+    Returns {query id: {corpus id: {retriever: rank}}}. Ranks count from 1 among the negatives that are left. The first
+        negatives of all retrievers come before the second of any.
+    Raises ValueError where a query has no relevant text or a retriever searches another corpus, TypeError for
+        retrievers that are not a dict.
     """
     check_k(per_retriever)
     if not isinstance(retrievers, Mapping) or not retrievers:
@@ -47,19 +59,19 @@ def mine_hard_negatives(queries, corpus, relevant, retrievers, per_retriever=50,
 
 
 def _answers(query, text, corpus, relevant, by_text):
-    """The corpus ids that are no negatives of a query."""
+    """The corpus ids that must not be negatives of a query."""
     positives = [i for i, grade in relevant.get(query, {}).items() if grade > 0]
     if not positives:
-        raise ValueError(f"`relevant` names nothing for query {query!r}; what is no negative must be known")
+        raise ValueError(f"`relevant` names nothing for query {query!r}; pass at least one text that answers it")
     texts = [text, *(corpus[i] for i in positives if i in corpus)]
     return {*positives, *(i for t in texts for i in by_text.get(_words(t), ()))}
 
 
 def _negatives(hits, answers, corpus, name):
-    strange = next((hit.id for hit in hits if hit.id not in corpus), None)
-    if strange is not None:
+    unknown = next((hit.id for hit in hits if hit.id not in corpus), None)
+    if unknown is not None:
         raise ValueError(
-            f"retriever {name!r} found {strange!r}, which is not in `corpus`; build it from the same texts"
+            f"retriever {name!r} found {unknown!r}, which is not in `corpus`; build it from the same texts"
         )
     return [hit.id for hit in hits if hit.id not in answers]
 

@@ -1,29 +1,46 @@
-"""Retrieve and re-rank: a fast search finds candidates, a cross-encoder that reads each with the query orders them."""
+"""Retrieve and re-rank: a fast search finds candidates, a cross-encoder reads each with the query and orders them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from course_lib.search.exact import Hit, check_k
+from course_lib.search.exact import Encoder, Hit, Hits, Searcher, check_k, unit_embeddings
 from course_lib.texts.checks import check_texts
 from course_lib.texts.prose import split_sentences
 
 
-class Reranked:
-    """Orders what another search finds by a cross-encoder's scores.
+class Scorer(Protocol):
+    """Anything that scores pairs of texts: a CrossEncoder or an object of your own."""
 
-    searcher: whatever has `.search(queries, k)`. cross_encoder: whatever has `.predict(pairs)` → one score a pair.
-    depth: how many candidates are read, for each query.
+    def predict(self, pairs: list[tuple[str, str]]) -> Sequence[float]: ...
+
+
+class Reranked:
+    """Order what another search finds by the scores of a cross-encoder.
+
+    searcher: anything with `.search(queries, k)`.
+    cross_encoder: anything with `.predict(pairs)` that returns one score per pair.
+    depth: how many candidates the cross-encoder reads per query, or k where more are asked for.
+    Raises ValueError for depth < 1.
     """
 
-    def __init__(self, searcher, cross_encoder, depth=50):
+    def __init__(self, searcher: Searcher, cross_encoder: Scorer, depth: int = 50):
         check_k(depth)
         self.searcher, self.cross_encoder, self.depth = searcher, cross_encoder, depth
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.searcher)
 
-    def search(self, query, k=10):
-        """The k best Hits, best first, scores from the cross-encoder; equal ones in the searcher's order. A list of
-        queries gives a list of lists."""
+    def search(self, query: str | list[str], k: int = 10) -> Hits:
+        """Find the best texts for a query, or for each of several.
+
+        query: a text, or a list of texts.
+        k: how many Hits to return; fewer where the searcher finds fewer.
+        Returns a list of Hits with the cross-encoder's scores, best first, equal scores in the searcher's order; for a
+            list of queries a list of such lists.
+        Raises ValueError for k < 1.
+        """
         check_k(k)
         if isinstance(query, str):
             return self.search([query], k)[0]
@@ -31,15 +48,20 @@ class Reranked:
         found = self.searcher.search(query, max(k, self.depth))
         pairs = [(q, hit.text) for q, hits in zip(query, found) for hit in hits]
         scores = iter(np.asarray(self.cross_encoder.predict(pairs), dtype=float).tolist() if pairs else ())
-        judged = [[Hit(hit.id, next(scores), hit.text) for hit in hits] for hits in found]
-        return [sorted(hits, key=lambda hit: -hit.score)[:k] for hits in judged]
+        scored = [[Hit(hit.id, next(scores), hit.text) for hit in hits] for hits in found]
+        return [sorted(hits, key=lambda hit: -hit.score)[:k] for hits in scored]
+
+    def cache_key(self) -> dict[str, Any]:
+        """What the results depend on, for `storage.fingerprint`."""
+        return {"searcher": self.searcher, "cross_encoder": self.cross_encoder, "depth": self.depth}
 
 
-def rank_with(make, depth=1000):
-    """A ranker for `evaluate_retrieval` made of a search.
+def rank_with(make: Callable[[dict[str, str]], Searcher], depth: int = 1000) -> Callable:
+    """Make a search measurable: a function that ranks, for `evaluate_retrieval`.
 
-    make: a function of a corpus {id: text} that returns a searcher over it. depth: how many are ranked; metrics count
-    what is not as not found. Returns a function of (queries, corpus) → {query id: [corpus ids, best first]}.
+    make: a function of a corpus {id: text} that returns a searcher over it, such as `BM25Search`.
+    depth: how many texts are ranked per query; metrics count the rest as not found.
+    Returns a function of (queries, corpus) that returns {query id: [corpus ids, best first]}.
     """
 
     def rank(queries, corpus):
@@ -49,16 +71,17 @@ def rank_with(make, depth=1000):
     return rank
 
 
-def nearest_sentence(encoder, query, text):
-    """The sentence of a text whose embedding is nearest to the query's by cosine: why a hit was found, at a glance.
+def nearest_sentence(encoder: Encoder, query: str, text: str) -> str:
+    """The sentence of a text that is nearest to the query by cosine, to show why the text was found.
 
-    encoder: whatever has `.encode(texts)`. A text without sentences is returned as it is.
+    encoder: as in `ExactSearch`.
+    query, text: one string each.
+    Returns the sentence; the whole text where it has fewer than two.
     """
     check_texts([query], "query")
     check_texts([text], "text")
     sentences = split_sentences(text)
     if len(sentences) < 2:
         return text
-    vectors = np.asarray(encoder.encode([query, *sentences]), dtype=np.float32)
-    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return sentences[int((vectors[1:] @ vectors[0]).argmax())]
+    rows, row_of = unit_embeddings(encoder, [query, *sentences])
+    return sentences[int((rows[row_of[1:]] @ rows[row_of[0]]).argmax())]

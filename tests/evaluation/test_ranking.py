@@ -9,6 +9,7 @@ from course_lib.evaluation import (
     average_precision,
     evaluate_reranking,
     evaluate_retrieval,
+    evaluate_sts,
     ndcg_at_k,
     ndcg_of_pairs,
     rank,
@@ -189,6 +190,25 @@ def test_rank_orders_by_cosine_and_breaks_ties_by_the_corpus(lsa, task):
         np.testing.assert_allclose(ranked, sorted(ranked, reverse=True), atol=1e-6)
         for i in range(len(corpus)):  # the copy of a text follows the text
             assert positions.index(i) < positions.index(i + len(corpus))
+
+
+def test_an_encoder_is_ranked_by_its_own_similarity(shallow, task):
+    queries, corpus, relevant = task
+    encoder, ids = shallow(max_length=32), list(corpus)
+    by_cosine, measured = rank(encoder, queries, corpus), evaluate_retrieval(encoder, *task)
+    sts = evaluate_sts(encoder, ids[:20], ids[20:40], range(20))
+    encoder.similarity = "dot"
+    by_dot = rank(encoder, queries, corpus)
+    assert by_dot != by_cosine
+    q, c = (encoder.encode(list(texts.values())).astype(float) for texts in (queries, corpus))
+    for query, scores in zip(queries, q @ c.T):
+        ranked = scores[[ids.index(i) for i in by_dot[query]]]
+        np.testing.assert_allclose(ranked, sorted(ranked, reverse=True), atol=1e-4)
+    assert evaluate_retrieval(encoder, *task) == evaluate_retrieval(lambda q, c: rank(encoder, q, c), *task) != measured
+    assert evaluate_sts(encoder, ids[:20], ids[20:40], range(20)) == sts  # cosines whatever the encoder says
+    encoder.similarity = "euclid"
+    with pytest.raises(ValueError, match="similarity is 'euclid'; choose one of cosine, dot"):
+        evaluate_retrieval(encoder, *task)
 
 
 def test_depth_is_the_head_of_the_whole_ranking(lsa, task):

@@ -110,6 +110,21 @@ def test_information_retrieval_evaluator(model, task):
         assert ours[metric] == pytest.approx(theirs[f"cosine_{name}"], abs=1e-5)
 
 
+def test_a_sentence_transformer_is_ranked_by_its_own_similarity(model, task):
+    """Without its normalising layer, dot products and cosines rank differently."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+    queries, corpus, relevant = task
+    by_dot = SentenceTransformer(modules=[model[0], model[1]], device="cpu", similarity_fn_name="dot")
+    theirs = InformationRetrievalEvaluator(queries, corpus, {q: set(g) for q, g in relevant.items()})(by_dot)
+    ours = evaluate_retrieval(by_dot, queries, corpus, relevant)
+    for metric in ("ndcg@10", "mrr@10"):
+        assert ours[metric] == pytest.approx(theirs[f"dot_{metric}"], abs=1e-5)
+    by_cosine = evaluate_retrieval(model, queries, corpus, relevant)
+    assert ours["ndcg@10"] != pytest.approx(by_cosine["ndcg@10"], abs=1e-4)
+
+
 def test_reranking_evaluator(model, task):
     from sentence_transformers.sentence_transformer.evaluation import RerankingEvaluator
 

@@ -132,7 +132,7 @@ def test_margin_embeddings():
 
 def test_margins_of_another_shape_would_be_compared_with_every_query():
     a = torch.randn(3, 4)
-    with pytest.raises(ValueError, match=r"margins has the shape \(3, 1\); it must be one a query, \(3,\)"):
+    with pytest.raises(ValueError, match=r"margins has the shape \(3, 1\); it must be one per query, \(3,\)"):
         functional.margin_mse(a, a, a, torch.zeros(3, 1))
 
 

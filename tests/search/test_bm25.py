@@ -10,6 +10,7 @@ import pytest
 from course_lib.evaluation import evaluate_retrieval
 from course_lib.search import BM25Search, matched_words, rank_bm25
 from course_lib.search.bm25 import STOP_WORDS, tokenize
+from course_lib.storage import fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,14 @@ def test_plurals_and_identifiers_are_matched(task):
     assert ours > sum(theirs.values()) / len(theirs) + 0.02
 
 
+def test_the_cache_key_holds_texts_and_settings():
+    texts = {"a": "Sort an array.", "b": "Join tables."}
+    key = BM25Search(texts, k1=0.5).cache_key()
+    assert key == {"ids": ["a", "b"], "texts": list(texts.values()), "k1": 0.5, "b": 0.75}
+    keys = [BM25Search(texts), BM25Search(list(texts.values())), BM25Search(texts, k1=0.5), BM25Search(texts, b=0.5)]
+    assert len({fingerprint(search.cache_key()) for search in keys}) == 4
+
+
 @pytest.mark.parametrize(
     "text, words",
     [
@@ -160,7 +169,7 @@ def test_bad_queries_are_named(search):
 
 
 def test_a_jax_that_is_installed_is_not_started(tmp_path):
-    """It would take most of a GPU's memory from torch, as it did on an H200; the learner's own import of it still works."""
+    """It would take most of a GPU's memory from torch, as it did on an H200; a later `import jax` still works."""
     (tmp_path / "jax").mkdir()
     (tmp_path / "jax" / "__init__.py").write_text("print('started', flush=True)\n")
     (tmp_path / "jax" / "lax.py").write_text("")

@@ -5,6 +5,7 @@ from course_lib.models.encoder import SentenceEncoder
 from course_lib.recipes.base_encoder import ancestor_folder
 from course_lib.search import ExactSearch, Hit
 from course_lib.search.exact import top
+from course_lib.storage import fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +130,31 @@ def test_dot_products_count_lengths_and_cosines_do_not(encoder):
         assert [h.id for h in hits] == np.argsort(-scores, kind="stable").tolist()
     with pytest.raises(ValueError, match="similarity is 'euclid'; choose one of cosine, dot"):
         ExactSearch(encoder, texts, similarity="euclid")
+
+
+def test_an_encoder_is_searched_by_its_own_similarity(shallow, texts):
+    encoder, some = shallow(), list(texts.values())[:60]
+    ranked = {s: ExactSearch(encoder, some, similarity=s).search("sort an array", 60) for s in ("cosine", "dot")}
+    assert [h.id for h in ranked["cosine"]] != [h.id for h in ranked["dot"]]
+    assert ExactSearch(encoder, some).search("sort an array", 60) == ranked["cosine"]
+    encoder.similarity = "dot"
+    search = ExactSearch(encoder, some)
+    assert search.similarity == "dot" and search.search("sort an array", 60) == ranked["dot"]
+    assert ExactSearch(encoder, some, similarity="cosine").search("sort an array", 60) == ranked["cosine"]
+    encoder.similarity = "euclid"
+    with pytest.raises(ValueError, match="similarity is 'euclid'; choose one of cosine, dot"):
+        ExactSearch(encoder, some)
+
+
+def test_the_cache_key_holds_texts_similarity_and_encoder(shallow):
+    encoder, texts = shallow(max_length=16), {"a": "Sort an array.", "b": "Join tables."}
+    key = ExactSearch(encoder, texts).cache_key()
+    assert key == {"ids": ["a", "b"], "texts": list(texts.values()), "similarity": "cosine", "encoder": encoder}
+    keys = [
+        ExactSearch(encoder, texts).cache_key(),
+        ExactSearch(encoder, list(texts.values())).cache_key(),
+        ExactSearch(encoder, texts, similarity="dot").cache_key(),
+        ExactSearch(shallow(2, max_length=16), texts).cache_key(),
+    ]
+    assert len(set(map(fingerprint, keys))) == 4
+    assert fingerprint(keys[0]) == fingerprint(ExactSearch(encoder, texts, batch_size=1).cache_key())

@@ -69,6 +69,10 @@ def test_several_queries_at_once(two):
     assert hybrid.search("zzzz") == [] and hybrid.search([]) == [] and len(hybrid) == len(two[0])
 
 
+def test_the_cache_key_holds_searchers_and_settings(two):
+    assert HybridSearch(two, 30, 8).cache_key() == {"searchers": two, "constant": 30, "depth": 8}
+
+
 def test_errors(two):
     for options, message in (
         ({"searchers": two[:1]}, "`searchers` holds 1; a hybrid merges at least two"),

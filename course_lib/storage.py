@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-DATA = Path(__file__).parents[1] / "data"  # what ships with the course
+_INSTALLED = Path(__file__).parent / "data"  # a wheel puts the data here; in a checkout it is at the root
+DATA = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "data"  # what ships with the course
 
 
 def cache_folder():

@@ -15,13 +15,10 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-DATA = Path(__file__).parents[1] / "data"  # what ships with the course
-MODEL_SETTINGS = (
-    "pooling",
-    "max_length",
-    "normalize",
-    "do_lower_case",
-)  # what a model's output depends on beside weights
+_INSTALLED = Path(__file__).parent / "data"  # a wheel puts the data here; in a checkout it is at the root
+DATA = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "data"  # what ships with the course
+# what a model's output depends on beside its weights
+MODEL_SETTINGS = ("pooling", "max_length", "normalize", "do_lower_case")
 
 
 def cache_folder() -> Path:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -210,6 +211,82 @@ def test_a_virtual_environment_of_another_folder_is_made_again(set_up_files):
     configuration.write_text("command = python3 -m venv /elsewhere/.venv\n")
     done = run_make(set_up_files, "setup", f"PYTHON={python}")
     assert done.returncode != 0 and "asked for -m venv --clear .venv" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The course's wheel, unpacked. It is built from a copy, in which 16 bytes stand for the weights of each model."""
+    copy, built = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("built")
+
+    def copy_small(source, target):
+        if source.endswith(".safetensors"):
+            Path(target).write_bytes(bytes(16))
+        else:
+            shutil.copyfile(source, target)
+
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, copy / name)
+    for name in ("course_lib", "data"):
+        ignored = shutil.ignore_patterns("__pycache__", ".*")
+        shutil.copytree(ROOT / name, copy / name, ignore=ignored, copy_function=copy_small)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(built), "."],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (file,) = built.glob("*.whl")
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(built / "site")
+    return built / "site"
+
+
+def run_installed(wheel, code, folder):
+    """What the code prints, run far from the checkout with the unpacked wheel as the only course."""
+    environment = {**os.environ, "PYTHONPATH": str(wheel)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def visible_files(folder):
+    files = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    return {p.as_posix() for p in files if p.parts[0] != "__pycache__" and not any(x.startswith(".") for x in p.parts)}
+
+
+def test_a_wheel_carries_the_data(wheel, tmp_path):
+    code = (
+        "import course_lib, course_lib.storage as storage\n"
+        "from course_lib.texts.python_docs import read_questions\n"
+        "print(course_lib.__file__, storage.DATA, len(read_questions()), sep='\\n')\n"
+    )
+    package, data, questions = run_installed(wheel, code, tmp_path)
+    assert Path(package).is_relative_to(wheel) and Path(data).is_relative_to(wheel)
+    assert int(questions) == len((ROOT / "data" / "questions.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (Path(data) / "base-encoder" / "config.json").is_file()
+    assert list((Path(data) / "recorded-runs").glob("cpu-simcse-*.json"))
+    assert visible_files(Path(data)) == visible_files(ROOT / "data")
+
+
+def test_a_wheel_carries_every_module(wheel):
+    def modules(folder):
+        return {p.relative_to(folder).as_posix() for p in folder.rglob("*.py")}
+
+    assert modules(wheel / "course_lib") == modules(ROOT / "course_lib")
+    assert {p.name for p in wheel.iterdir() if p.suffix != ".dist-info"} == {"course_lib"}  # no package called "data"
+
+
+def test_an_install_without_data_says_what_to_do(wheel, tmp_path):
+    shutil.copytree(wheel / "course_lib", tmp_path / "course_lib", ignore=shutil.ignore_patterns("data"))
+    code = (
+        "from course_lib.texts import python_docs\n"
+        "try:\n    python_docs.load(progress=False)\n"
+        "except FileNotFoundError as error:\n    print(error)\n"
+    )
+    (message,) = run_installed(tmp_path, code, tmp_path)
+    assert "questions.jsonl" in message and "does not exist" in message and "pip install" in message
 
 
 def test_ci_runs_make_test_in_the_root_of_the_repository(tmp_path):

@@ -1,22 +1,26 @@
-"""Read the documentation of installed packages from their files with `ast`; nothing is imported or run."""
+"""Read the documentation of installed packages from their files with `ast`; no package is imported or run."""
 
 import ast
 import hashlib
 import importlib.util
 import os
 import platform
+import signal
 import sysconfig
 import warnings
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
+from multiprocessing import resource_tracker
 from pathlib import Path
 
+from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from course_lib.texts.prose import parse_docstring
 
-LIBRARIES = {  # import name → distribution that carries it
+LIBRARIES = {  # import name → the distribution that contains it
     "numpy": "numpy",
     "scipy": "scipy",
     "pandas": "pandas",
@@ -46,7 +50,7 @@ _SKIPPED_FOLDERS = {
     "ensurepip",
     "turtledemo",
 }
-_RENAMED = {  # what a user writes, where no import statement says it
+_RENAMED = {  # the name that a user writes, where no import statement defines it
     "posixpath": "os.path",
     "pandas.core.strings.accessor.StringMethods": "pandas.Series.str",
     "pandas.core.indexes.accessors.CombinedDatetimelikeProperties": "pandas.Series.dt",
@@ -57,7 +61,7 @@ _RENAMED = {  # what a user writes, where no import statement says it
     "pandas.core.generic.NDFrame": "pandas.DataFrame",  # the base class of both; its methods are known as DataFrame's
     "pandas.core.base.IndexOpsMixin": "pandas.Series",
 }
-_OFFERS = {"decimal": "_pydecimal"}  # all names of another module, in Python 3.13 without an import that says so
+_OFFERS = {"decimal": "_pydecimal"}  # offers all names of another module; in Python 3.13 no import statement says so
 _INTERNAL = (
     "pandas.core.",
     "pandas.compat.",
@@ -73,46 +77,62 @@ _DOC_CALLS = {"add_newdoc", "add_docstr", "_add_docstr", "_array_method_doc"}
 
 @dataclass
 class Document:
-    """One documented object: its public name, and its prose by role; a paragraph is a list of sentences."""
+    """One documented object: its public name and its prose. A paragraph is a list of sentences.
 
-    name: str  # as a user writes it, such as "pandas.DataFrame.merge"
+    name: the name as a user writes it, such as "pandas.DataFrame.merge".
+    library: one of LIBRARIES.
+    kind: "module", "class", "function" or "method".
+    paragraphs: first the summary (may be empty), then the description, then the details.
+    described: number of `paragraphs` that are summary or description; the rest explain parameters and results.
+    see_also: names of other documents.
+    """
+
+    name: str
     library: str
-    kind: str  # module, class, function or method
-    paragraphs: list[list[str]]  # the summary first (it may be empty), then the description, then the details
-    described: int  # how many of `paragraphs` are summary and description; the rest explain parameters and results
-    see_also: list[str] = field(default_factory=list)  # names of other documents
+    kind: str
+    paragraphs: list[list[str]]
+    described: int
+    see_also: list[str] = field(default_factory=list)
 
     @property
-    def summary(self):
+    def summary(self) -> str:
         """The first paragraph, as one text."""
         return " ".join(self.paragraphs[0])
 
     @property
-    def body(self):
-        """What follows the summary, as one text."""
+    def body(self) -> str:
+        """The paragraphs after the summary, as one text."""
         return " ".join(s for paragraph in self.paragraphs[1:] for s in paragraph)
 
     @property
-    def text(self):
+    def text(self) -> str:
         """The whole document as one text."""
         return " ".join(self.sentences)
 
     @property
-    def sentences(self):
+    def sentences(self) -> list[str]:
         """Every sentence, in order."""
         return [s for paragraph in self.paragraphs for s in paragraph]
 
 
-def library_folder(library):
-    """The folder that holds a library's source, found without importing it; None where it is not installed."""
+def library_folder(library: str) -> Path | None:
+    """Find the folder of a library's source without importing it.
+
+    library: an import name, or "python" for the standard library.
+    Returns None where the library is not installed.
+    """
     if library == "python":
         return Path(sysconfig.get_paths()["stdlib"])
     spec = importlib.util.find_spec(library)
     return Path(next(iter(spec.submodule_search_locations))) if spec else None
 
 
-def fingerprint(libraries=tuple(LIBRARIES)):
-    """A key for the cache: the versions that a harvest would read, and this code."""
+def fingerprint(libraries: Iterable[str] = tuple(LIBRARIES)) -> str:
+    """The key of the cache: it depends on the versions of the libraries and on the code of this module and `prose`.
+
+    libraries: import names, by default all of LIBRARIES.
+    Returns 16 hexadecimal digits.
+    """
     versions = []
     for library in libraries:
         try:
@@ -129,10 +149,10 @@ def fingerprint(libraries=tuple(LIBRARIES)):
 
 
 def _literal(node):
-    """The text of a docstring expression: a constant, a template's `.format(…)`, or such texts added together."""
+    """The text of a docstring expression: a constant, a template's `.format(…)`, or a sum of these."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
-    if isinstance(node, ast.JoinedStr):  # \x00 marks what is only known when the library runs
+    if isinstance(node, ast.JoinedStr):  # \x00 marks a value that is only known when the library runs
         return "".join(_literal(part) or "\x00" for part in node.values)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
         return _literal(node.func.value)
@@ -214,7 +234,7 @@ def _imports(tree, module, is_package):
 
 
 def _top_level(body):
-    """The statements of a module, those inside `if` and `try` included."""
+    """The statements of a module, including those inside `if`, `try` and `with`."""
     for node in body:
         if isinstance(node, (ast.If, ast.Try, ast.With)):
             yield from _top_level([*node.body, *getattr(node, "orelse", ())])
@@ -225,7 +245,7 @@ def _top_level(body):
 
 
 def _exported(tree, is_package, aliases):
-    """The imported names that a module offers as its own: a package all, others what `__all__` or a star says."""
+    """The imported names that a module offers: all of a package's, else those in `__all__` or of a star import."""
     if is_package:
         return {here for here, _ in aliases}
     listed = {
@@ -244,7 +264,7 @@ def _assigns_all(statement):
 
 
 def _read_file(job):
-    """Parse one file: (module, [(name, kind, Docstring)], [(name here, full name there)], names it re-exports)."""
+    """Parse one file: (module, [(name, kind, Docstring)], [(name here, full name there)], re-exported names)."""
     path, module, is_package = job
     try:
         source = Path(path).read_text(encoding="utf-8")
@@ -288,13 +308,13 @@ def _jobs(library):
 
 
 def _tables(names, aliases):
-    """{module: {name: definition it means}}, following imports until nothing new is reached."""
+    """{module: {name: full name of its definition}}, following imports until nothing new is found."""
     tables = {module: {} for module in aliases}
     for full in names:
         module, _, last = full.rpartition(".")
         tables.setdefault(module, {})[last] = full
     changed = True
-    while changed:  # imports go round in circles, so each pass takes what the last one found
+    while changed:  # imports may be circular, so each pass continues with the results of the last one
         changed = False
         for module, imported in aliases.items():
             table, before = tables[module], len(tables[module])
@@ -314,8 +334,9 @@ def _tables(names, aliases):
 def _public_names(kinds, aliases, exported):
     """Map each defined name to the shortest public name that reaches it.
 
-    kinds: {full name of a definition: kind}. aliases: {module: [(name here, full name there)]}, '*' for a star import.
-    exported: {module: the imported names it offers}, '*' for those of its star imports.
+    kinds: {full name of a definition: kind}.
+    aliases: {module: [(name here, full name there)]}, with '*' for a star import.
+    exported: {module: the imported names it offers}, with '*' for those of its star imports.
     """
     best = {}
     for module, table in _tables(kinds, aliases).items():
@@ -336,31 +357,70 @@ def _public_names(kinds, aliases, exported):
     return short
 
 
-def is_public(name):
-    """Whether a user may write this name: no part of it is private."""
+def is_public(name: str) -> bool:
+    """Whether a name is part of a library's public interface: no part of it is private.
+
+    name: a dotted name, such as "numpy.linalg.svd".
+    Returns False for a private name.
+    """
     return not any(part.startswith("_") for part in name.split(".")) and not name.startswith(_INTERNAL)
 
 
-def name_rank(name):
-    """Orders names by how public, then how short they are."""
+def name_rank(name: str) -> tuple[bool, int, int, str]:
+    """A sort key for names: public ones first, then short ones.
+
+    name: a dotted name.
+    Returns (is private, number of dots, length, name).
+    """
     return not is_public(name), name.count("."), len(name), name
 
 
-def harvest(libraries=tuple(LIBRARIES), progress=True, processes=None):
+def harvest(
+    libraries: Iterable[str] = tuple(LIBRARIES), progress: bool = True, processes: int | None = None
+) -> list[Document]:
     """Read every documented object of the libraries.
 
-    Returns Documents sorted by name; a library that is not installed gives none. About 40 s on two cores.
+    libraries: import names, by default all of LIBRARIES; a library that is not installed gives no documents.
+    progress: whether to show a progress bar; default True.
+    processes: number of worker processes; by default one per CPU core, at most 8.
+    Returns the documents sorted by name. All libraries take about 40 s on two cores.
     """
     jobs = [(library, job) for library in libraries for job in _jobs(library)]
-    processes = processes or min(8, os.cpu_count() or 1)
-    with ProcessPoolExecutor(processes) as pool:
-        results = pool.map(_read_file, [job for _, job in jobs], chunksize=16)
-        results = list(tqdm(results, total=len(jobs), desc="Reading documentation", unit="file", disable=not progress))
+    with closing(
+        _in_parallel(_read_file, [job for _, job in jobs], processes or min(8, os.cpu_count() or 1))
+    ) as results:
+        bar = tqdm(results, total=len(jobs), desc="Reading documentation", unit="file", disable=not progress)
+        found = list(bar)
     documents = []
     for library in libraries:
-        mine = [r for (lib, _), r in zip(jobs, results) if lib == library]
+        mine = [r for (owner, _), r in zip(jobs, found) if owner == library]
         documents += _library_documents(library, mine)
     return sorted(documents, key=lambda d: d.name)
+
+
+def _in_parallel(function, items, processes):
+    """Yield function(item) of each item in order. Closing the generator stops the worker processes."""
+    # loky starts fresh interpreters: no fork of a process with threads, and no need for a guarded main module
+    parallel = Parallel(processes, "loky", return_as="generator", batch_size=16, idle_worker_timeout=10)
+    with _interrupts_held():
+        return parallel(delayed(function)(item) for item in items)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold back Ctrl-C for a moment: processes started meanwhile never see it, and print no tracebacks of their own.
+
+    A terminal sends Ctrl-C to every process of a program. The workers leave it to the parent, which stops them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # joblib would start it, and that would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _library_documents(library, results):
@@ -376,7 +436,7 @@ def _library_documents(library, results):
         kind, doc = found[full]
         paragraphs = [doc.summary, *doc.description, *doc.details]
         text = str(paragraphs)
-        if public[full] in named or text in seen:  # the same docstring under a second name
+        if public[full] in named or text in seen:  # the same docstring under another name
             continue
         seen.add(text)
         named[public[full]] = Document(
@@ -385,18 +445,18 @@ def _library_documents(library, results):
     lookup = {**{n: n for n in named}, **{f: public[f] for f in found if public[f] in named}}
     for document in named.values():
         links = (_resolve(name, full, document.name, library, lookup) for full, name in document.see_also)
-        document.see_also = sorted({l for l in links if l and l != document.name})
+        document.see_also = sorted({link for link in links if link and link != document.name})
     return list(named.values())
 
 
 def _choice(name, kind):
-    """Orders objects that share a docstring: the most public and shortest name, but a class before what returns it."""
+    """A sort key for objects that share a docstring: public and short names first, but a class before a function."""
     hidden, dots, length, _ = name_rank(name)
     return hidden, dots - (kind == "class"), kind == "method", length, name
 
 
 def _resolve(name, full, public, library, lookup):
-    """The document that a See Also entry means: tried in the class, its module, and upwards to the library."""
+    """The document that a See Also entry names, searched in the class, then its module, then upwards to the library."""
     for start in (public, full):
         parts = start.split(".")
         for depth in range(len(parts) - 1, 0, -1):

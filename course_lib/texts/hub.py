@@ -8,15 +8,19 @@ from course_lib.texts.own_text import read_rows
 
 STSB = "sentence-transformers/stsb"
 ASK_UBUNTU = "mteb/askubuntudupquestions-reranking"
-# where the set still is one row a query, with its positives and negatives
+# the last revision with one row per query, with its positives and negatives
 _REVISIONS = {ASK_UBUNTU: "2000358ca161889fa9c082cb41daa8dcfb161a54"}
+_SPLITS = ("train", "validation", "dev", "test")
+_FILES = ("corpus.jsonl", *(split + suffix for split in _SPLITS for suffix in (".csv", ".jsonl")))
 
 
-def load_sts(name=STSB, split="test"):
-    """Sentence pairs with the similarity that people gave them.
+def load_sts(name: str | Path = STSB, split: str = "test") -> tuple[list[str], list[str], list[float]]:
+    """Load sentence pairs with the similarity that people gave them.
 
-    name: a hub set with columns sentence1, sentence2 and score, or a folder with `{split}.csv`.
+    name: a hub set with columns sentence1, sentence2 and score, or a folder with `{split}.csv`; see `local_copy`.
+    split: name of the split; default "test".
     Returns (sentences1, sentences2, scores), lists of equal length; the scale of the scores is the set's own.
+    Raises FileNotFoundError where the set is neither here nor on the hub, ValueError where a column is missing.
     """
     folder = local_copy(name)
     rows = _table(folder, split) if folder else _from_hub(name, split=split)
@@ -24,12 +28,17 @@ def load_sts(name=STSB, split="test"):
     return [r["sentence1"] for r in rows], [r["sentence2"] for r in rows], [_number(r["score"], name) for r in rows]
 
 
-def load_beir(name="mteb/scifact", split="test"):
-    """Queries, the collection they search, and which of it is relevant.
+def load_beir(
+    name: str | Path = "mteb/scifact", split: str = "test"
+) -> tuple[dict[str, str], dict[str, str], dict[str, dict[str, int]]]:
+    """Load queries, the corpus they search, and the judgements of relevance.
 
     name: a hub set with the configurations corpus, queries and default, as mteb keeps them, or a folder with
-    corpus.jsonl, queries.jsonl and qrels/{split}.tsv, as BEIR distributes them. Returns (queries, corpus, qrels):
-    {id: text}, {id: title and text}, {query id: {corpus id: grade}}; only queries that were judged.
+        corpus.jsonl, queries.jsonl and qrels/{split}.tsv, as BEIR distributes them; see `local_copy`.
+    split: name of the split; default "test".
+    Returns (queries, corpus, qrels): {id: text}, {id: title and text}, {query id: {corpus id: grade}}; only queries
+        that were judged.
+    Raises FileNotFoundError where the set is neither here nor on the hub, ValueError where something is missing in it.
     """
     folder = local_copy(name)
     if folder:
@@ -63,10 +72,13 @@ def load_beir(name="mteb/scifact", split="test"):
     )
 
 
-def load_reranking(name=ASK_UBUNTU, split="test"):
-    """Queries, each with texts that answer it and texts that do not: a list of {"query", "positive", "negative"}.
+def load_reranking(name: str | Path = ASK_UBUNTU, split: str = "test") -> list[dict]:
+    """Load queries, each with texts that answer it and texts that do not.
 
-    name: a hub set with these columns, or a folder with `{split}.jsonl`.
+    name: a hub set with the columns query, positive and negative, or a folder with `{split}.jsonl`; see `local_copy`.
+    split: name of the split; default "test".
+    Returns a list of {"query": text, "positive": list of texts, "negative": list of texts}.
+    Raises FileNotFoundError where the set is neither here nor on the hub, ValueError where a column is missing.
     """
     folder = local_copy(name)
     rows = _jsonl(folder / f"{split}.jsonl") if folder else _from_hub(name, split=split)
@@ -77,30 +89,43 @@ def load_reranking(name=ASK_UBUNTU, split="test"):
 # --------------------------------------------------------------------------- where it is
 
 
-def local_copy(name):
-    """The folder that holds the set: `name` itself, or its last part (or all of it) under COURSE_DATA; else None.
+def local_copy(name: str | Path) -> Path | None:
+    """Find the folder of a set on this machine.
 
-    Without COURSE_DATA, a folder shared/data next to the course's own is looked into, for workshops and classrooms.
+    name: a path or a name.
+        A path is a Path object, or text that is absolute or starts with "." or "~". It stands for that folder itself.
+        A name, such as "sentence-transformers/stsb", stands for a folder in COURSE_DATA with the whole name or its last
+        part. Without COURSE_DATA a folder shared/data next to the course is searched, for workshops. A folder of that
+        name in the current directory comes first if it holds corpus.jsonl or a table of a split, such as test.csv.
+    Returns None where there is no such folder.
     """
+    path = Path(name).expanduser()
+    if isinstance(name, Path) or path.is_absolute() or name.startswith("."):
+        return path if path.is_dir() else None
+    if not path.name or ".." in path.parts:  # ".." would lead out of COURSE_DATA
+        return None
+    if any((path / file).is_file() for file in _FILES):
+        return path
     root = Path(os.environ.get("COURSE_DATA") or Path(__file__).parents[3] / "shared" / "data")
-    places = [Path(name), root / name, root / Path(name).name]
-    return next((p for p in places if p.is_dir()), None)
+    return next((p for p in (root / path, root / path.name) if p.is_dir()), None)
 
 
-def available(name):
-    """Whether the set can be loaded here: there is a local copy, `datasets` has it in its cache, or the hub answers."""
+def available(name: str | Path) -> bool:
+    """Whether a set is on this machine: as a local copy, or in the cache of `datasets`. Never asks the network.
+
+    name: as for `local_copy`.
+    Returns False also for a set that is only on the hub; the `load_*` functions fetch it.
+    """
     if local_copy(name):
         return True
-    import datasets
-    import huggingface_hub
-
-    if (Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir():
-        return True
-    try:
-        huggingface_hub.HfApi().dataset_info(name, timeout=5)
-        return True
-    except Exception:  # no network, offline mode, no such set: whatever it is, it cannot be loaded
+    owner, slash, last = str(name).rpartition("/")
+    if "/" in owner or not last.strip("."):
         return False
+    import datasets
+    from datasets.naming import camelcase_to_snakecase
+
+    cached = Path(datasets.config.HF_DATASETS_CACHE) / f"{owner}{slash and '___'}{camelcase_to_snakecase(last)}"
+    return any(p.is_dir() and p.suffix != ".incomplete" for p in cached.glob("*/*/*"))  # configuration/version/hash
 
 
 def _from_hub(name, configuration=None, split=None):
@@ -108,7 +133,7 @@ def _from_hub(name, configuration=None, split=None):
 
     try:
         found = datasets.load_dataset(name, configuration, split=split, revision=_REVISIONS.get(name))
-    except Exception as error:  # the library raises a dozen kinds; a reader needs to know what to do about any of them
+    except Exception as error:  # the library raises a dozen kinds of errors; the reader has to do the same about each
         raise FileNotFoundError(
             f"{name!r} could not be loaded from the Hugging Face hub: "
             f"{type(error).__name__}: {str(error).partition(chr(10))[0]}. "

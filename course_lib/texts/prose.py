@@ -1,4 +1,4 @@
-"""From a docstring to English prose: sections told apart, markup removed, sentences cut."""
+"""Turn docstrings into English prose: find the sections, remove the markup, split the text into sentences."""
 
 import inspect
 import re
@@ -13,77 +13,26 @@ _COLON_HEADING = re.compile(
     r"inputs?|outputs?|warnings?|usage|explanation|tips?)\s*:{1,2}$",
     re.IGNORECASE,
 )
-_LISTED = {
-    "parameters",
-    "parameter",
-    "params",
-    "param",
-    "other parameters",
-    "args",
-    "arguments",
-    "keyword args",
-    "keyword arguments",
-    "kwargs",
-    "attributes",
-    "attribute",
-    "returns",
-    "return",
-    "yields",
-    "inputs",
-    "input",
-}
-_PROSE = {"", "notes", "note", "warnings", "warning", "explanation", "tips", "tip"}
-_DROPPED_DIRECTIVES = (
-    "math",
-    "code",
-    "code-block",
-    "sourcecode",
-    "plot",
-    "ipython",
-    "testcode",
-    "doctest",
-    "figure",
-    "image",
-    "table",
-    "list-table",
-    "csv-table",
-    "autosummary",
-    "autoclass",
-    "automodule",
-    "autofunction",
-    "toctree",
-    "index",
-    "only",
-    "raw",
-    "jupyter-execute",
-    "currentmodule",
-    "module",
-    "versionadded",
-    "versionchanged",
-    "minigallery",
-    "include",
-    "tabularcolumns",
-    "productionlist",
-    "autodoc",
-    "method",
-    "function",
-    "class",
-    "attribute",
-    "data",
-    "rubric",
-    "_",
-    "|",
-    "[",
+_LISTED = frozenset(
+    "parameters|parameter|params|param|other parameters|args|arguments|keyword args|keyword arguments|kwargs|"
+    "attributes|attribute|returns|return|yields|inputs|input".split("|")
 )
+_PROSE = frozenset(["", "notes", "note", "warnings", "warning", "explanation", "tips", "tip"])
 
 
 @dataclass
 class Docstring:
-    """A docstring's parts as prose, each paragraph a list of sentences, and the names under See Also."""
+    """The parts of a docstring as prose. A paragraph is a list of sentences.
+
+    summary: the first paragraph.
+    description: the paragraphs after the summary, and the notes.
+    details: what the parameters and results mean.
+    see_also: the names listed under See Also.
+    """
 
     summary: list[str] = field(default_factory=list)
-    description: list[list[str]] = field(default_factory=list)  # the paragraphs after the summary, and the notes
-    details: list[list[str]] = field(default_factory=list)  # what the parameters and results mean
+    description: list[list[str]] = field(default_factory=list)
+    details: list[list[str]] = field(default_factory=list)
     see_also: list[str] = field(default_factory=list)
 
 
@@ -112,7 +61,7 @@ def _indent(line):
 
 
 def _without_blocks(lines):
-    """Drop doctests, literal blocks, tables, fenced code and directives that hold no prose."""
+    """Drop doctests, literal blocks, tables, fenced code and directives without prose."""
     kept, skip_deeper_than, fenced, in_doctest = [], None, False, False
     for line in lines:
         stripped = line.strip()
@@ -161,7 +110,7 @@ _LIST_ITEM = re.compile(r"^\s*([-*+•]|\(?\d{1,2}[.)]|\(?[a-z]\))\s+")
 
 
 def _paragraphs(lines):
-    """Join lines into paragraphs: a blank line, a list item or a change of indentation starts a new one."""
+    """Join lines into paragraphs. A blank line, a list item or a smaller indentation starts a new paragraph."""
     paragraph, indent = [], None
     for line in [*lines, ""]:
         starts_item = bool(_LIST_ITEM.match(line))
@@ -180,12 +129,12 @@ _GOOGLE_PARAMETER = re.compile(r"^[*`]{0,2}[\w.]+[*`]{0,2}(\s*\([^)]*\)(, \*opti
 def _entries(lines, numpydoc):
     """The descriptions of a parameter list, without names and types.
 
-    numpydoc puts "name : type" on a line of its own and indents the description; Google style writes both on one line.
+    numpydoc puts "name : type" on a line of its own and indents the description. Google style puts both on one line.
     """
-    filled = [l for l in lines if l.strip()]
+    filled = [line for line in lines if line.strip()]
     base = min(map(_indent, filled), default=0)
-    if numpydoc and all(_indent(l) == base and " : " not in l for l in filled):
-        return lines  # plain sentences, as some Returns sections have
+    if numpydoc and all(_indent(line) == base and " : " not in line for line in filled):
+        return lines  # plain sentences, as in some Returns sections
     body = []
     for line in lines:
         if not line.strip() or _indent(line) > base:
@@ -205,7 +154,7 @@ _SEE_ALSO_NAMES = re.compile(r"^(?::\w+:)?`?~?\.?([\w.]+)`?\s*(?:,|:|$)")
 
 def _see_also_names(lines):
     names = []
-    base = min((_indent(l) for l in lines if l.strip()), default=0)
+    base = min((_indent(line) for line in lines if line.strip()), default=0)
     for line in lines:
         if not line.strip() or _indent(line) > base:
             continue
@@ -220,7 +169,7 @@ def _see_also_names(lines):
 # --------------------------------------------------------------------------- inline markup
 
 _INLINE = [
-    (re.compile(r":math:`[^`]*`|\$\$?[^$]+\$\$?"), " \x00 "),  # a formula: the sentence that holds it is dropped
+    (re.compile(r":math:`[^`]*`|\$\$?[^$]+\$\$?"), " \x00 "),  # a formula; the sentence that contains it is dropped
     (re.compile(r"\[\d+\]_|\[[\w#*]+\]_|\|[\w ]+\|_?"), ""),
     (re.compile(r":[\w:+-]+:`([^`<]+?)\s*<[^>]*>`"), r"\1"),
     (re.compile(r":[\w:+-]+:`~(?:[\w.]*\.)?(\w+)`"), r"\1"),
@@ -241,8 +190,12 @@ _INLINE = [
 ]
 
 
-def plain(text):
-    """Remove reStructuredText, Markdown and template markup; a formula or link leaves the mark \\x00."""
+def plain(text: str) -> str:
+    """Remove reStructuredText, Markdown and template markup.
+
+    text: any text with markup.
+    Returns the text in one line; a formula, a link or a placeholder leaves the mark \\x00.
+    """
     for pattern, replacement in _INLINE:
         text = pattern.sub(replacement, text)
     return text.strip()
@@ -262,26 +215,26 @@ _FUNCTION_WORDS = frozenset(
     "a an the of to in is are be by for with on at as from and or if when whether this that these it its which can "
     "will not no than then into has have may must should was were only each all any between such using used".split()
 )
-# what no English sentence holds: markup, operators, calls, names with underscores or several dots
+# what never occurs in an English sentence: markup, operators, calls, names with underscores or several dots
 _ODD = re.compile(
     r"[\x00{}\\|<>=_@#~^*$&+`\[\]]|\.\.\.|->|\(\)|::|\w\((?!e?s\))|\w\.\w+\.\w|--|:$|"
     r":(param|type|returns?|rtype)\b"
 )
-# a type that a parameter list left in front of its description: "Bool, default True If true, …", "Int The order …"
+# a type from a parameter list that still precedes its description: "Bool, default True If true, …", "Int The order …"
 _TYPE_LEFT = re.compile(
     r"^(Bool(ean)?|Int(eger)?|Float|Str(ing)?|Array([-_]like)?|Nd-?array|Callable|Dict(ionary)?|Object|Scalar|Number|"
     r"(List|Tuple|Sequence|Array|Iterable|Set|Ndarray|Matrix|Dict) of [\w-]+|List|Tuple|Sequence|Iterable|DataFrame|"
     r"Series|Tensor|Optional|Expr|Symbol|Function|Ignored|None|Path|Index)s?"
     r"(,? (default:?( to)? \S+|optional|or [\w-]+|of (shape |type )?[\w-]+|\([^)]*\)))*,? (?=[A-Z][a-z]+ )"
 )
-# an entry or a section that begins inside a paragraph: "Key (tuple): a tuple of …", "Returns: a list of …"
+# an entry or a section that starts inside a paragraph: "Key (tuple): a tuple of …", "Returns: a list of …"
 _ENTRY_LEFT = re.compile(
     r"^(\w+ \([^)]*\)|(Param(eter)?s?|Arg(ument)?s?|Returns?|Raises|Yields|Examples?|References)): "
 )
 _NOTE_TO_SELF = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
-# two sentences that the cut left together: "… equal rank. pivot: uses …"
+# two sentences that were not split: "… equal rank. pivot: uses …"
 _UNCUT = re.compile(r"[a-z]{4,}\. +[a-z]|[!?;:,]{2,}|[a-z]\.[A-Z]")
-# a reference or formula was cut out: "produced by.", "defined in which …"
+# a sentence that lost a reference or a formula: "produced by.", "defined in which …"
 _BROKEN = re.compile(
     r"\b(by|see|the|and|or|as|an|than|is|are|that|if|we)\.$|"
     r"\b(defined|described|proposed|presented|given|introduced|found|shown) (in|by) "
@@ -291,8 +244,12 @@ _IDENTIFIER = re.compile(r"\b(?=\w*(_|\.\w+\.))[A-Za-z][\w.]*\w\b")
 _WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*")
 
 
-def split_sentences(text):
-    """Cut a paragraph of plain text into sentences, leaving abbreviations and decimals whole."""
+def split_sentences(text: str) -> list[str]:
+    """Split a paragraph into sentences, without splitting at abbreviations and decimals.
+
+    text: plain text without markup, see `plain`.
+    Returns the sentences in order, without surrounding blanks.
+    """
     pieces, start = [], 0
     for match in _BOUNDARY.finditer(text):
         if not _ABBREVIATIONS.search(text[start : match.start()].rstrip("\"')")) or _OPENER.match(text[match.end() :]):
@@ -302,10 +259,12 @@ def split_sentences(text):
     return [p for p in pieces if p]
 
 
-def is_prose(sentence, names=0):
-    """Whether a sentence reads as English: begins and ends as one, mostly words, no symbols.
+def is_prose(sentence: str, names: int = 0) -> bool:
+    """Whether a sentence reads as English: it starts and ends like a sentence, and has mostly words and no symbols.
 
-    names: how many identifiers such as from_pretrained it may mention, if it is long enough to be about more than them.
+    sentence: one sentence, not empty.
+    names: number of identifiers such as from_pretrained that a sentence of at least 12 words may mention; default 0.
+    Returns True for English prose.
     """
     if len(sentence) > 400 or not sentence[0].isupper() or sentence[-1] not in ".!?":
         return False
@@ -330,16 +289,21 @@ def is_prose(sentence, names=0):
     ) <= max(2, 0.4 * len(words))
 
 
-def prose(paragraph, names=0):
-    """The sentences of a paragraph that read as English, each a string; `names` as in `is_prose`."""
+def prose(paragraph: str, names: int = 0) -> list[str]:
+    """The sentences of a paragraph that read as English.
+
+    paragraph: text with markup.
+    names: number of identifiers that a long sentence may mention, see `is_prose`; default 0.
+    Returns the sentences in order, without markup.
+    """
     return [s for s in split_sentences(plain(paragraph)) if is_prose(s, names)]
 
 
-def parse_docstring(text):
-    """Tell a docstring's summary, description, details and see-also names apart.
+def parse_docstring(text: str) -> Docstring:
+    """Split a docstring into its summary, description, details and See Also names.
 
-    text: the raw docstring, numpydoc, Google or plain. Returns a Docstring whose paragraphs hold only sentences that
-    pass `is_prose`; the See Also section is in no paragraph.
+    text: the raw docstring in numpydoc, Google or plain style.
+    Returns a Docstring whose sentences all pass `is_prose`; no paragraph contains text of the See Also section.
     """
     doc = Docstring()
     for heading, lines, underlined in _sections(text):
@@ -349,13 +313,13 @@ def parse_docstring(text):
         lines = _without_blocks(lines)
         if heading in _LISTED:
             for paragraph in _paragraphs(_entries(lines, underlined)):
-                # entries often begin in lower case and lack the full stop
+                # entries often start in lower case and have no full stop
                 doc.details += [s for s in [prose(_as_sentence(paragraph))] if s]
         elif heading in _PROSE:
             for paragraph in _paragraphs(lines):
                 first = heading == "" and not doc.summary and not doc.description
                 sentences = prose(_as_sentence(paragraph) if first else paragraph)
-                if first and not sentences:  # rather a summary that mentions an identifier than none
+                if first and not sentences:  # a summary that mentions an identifier is better than none
                     sentences = prose(_as_sentence(paragraph), names=1)
                 if not sentences:
                     continue
@@ -369,14 +333,14 @@ def parse_docstring(text):
 
 
 def _title(text):
-    """The first line as a sentence of its own if it is a plain phrase, such as "Singular Value Decomposition"."""
+    """The first line as a sentence if it is a plain phrase, such as "Singular Value Decomposition"."""
     line = _as_sentence(plain(inspect.cleandoc(text).split("\n", 1)[0]))
     words = line.rstrip(".").split()
     return [line] if 3 <= len(words) <= 12 and all(w.replace("-", "").isalpha() for w in words) else []
 
 
 def _as_sentence(paragraph):
-    """Give a phrase its capital and its full stop, unless it begins with code or breaks off."""
+    """Add the capital letter and the full stop, unless the phrase starts with code or is unfinished."""
     paragraph = paragraph.strip()
     first, last = paragraph.partition(" ")[0], paragraph.rpartition(" ")[2]
     if first.rstrip(",:;").isalpha() or "-" in first:

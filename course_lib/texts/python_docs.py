@@ -1,61 +1,58 @@
-"""The embedded corpus: the documentation of the Python packages that the course installs, its split and its labels."""
+"""The embedded corpus: the documentation of the Python packages that the course installs, and its splits."""
 
 import hashlib
 import json
 import string
 import sys
 import warnings
-from collections import Counter, defaultdict
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, fields
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import fields
 from functools import cache, cached_property
-from pathlib import Path
 
-from huggingface_hub.utils import WeakFileLock
+import filelock
 
-from course_lib.storage import DATA, cache_folder, write_atomically
+from course_lib.storage import cache_folder, write_atomically
 from course_lib.texts.harvest import LIBRARIES, Document, fingerprint, harvest, is_public, library_folder
+from course_lib.texts.labelled_tasks import (
+    POOL,
+    TEXT_WORDS,
+    RetrievalTask,
+    bucket,
+    labelled_tasks,
+    read_questions,
+    same_operation,
+    split_key,
+)
 
-QUESTIONS = DATA / "questions.jsonl"
+__all__ = [
+    "POOL",
+    "SPLITS",
+    "TEXT_WORDS",
+    "PythonDocs",
+    "RetrievalTask",
+    "load",
+    "normalized",
+    "read_questions",
+    "split_key",
+    "windows",
+]
 SPLITS = ("train", "validation", "test")
-TEXT_WORDS = 50  # labelled texts are cut here, for every method alike, BM25 included
-POOL = 1000  # candidates of a labelled task
-
-
-@dataclass(frozen=True)
-class RetrievalTask:
-    """Queries, candidates and the judgements that say which candidate answers which query.
-
-    queries, corpus: {id: text}; relevant: {query id: {corpus id: grade}}; metric: what the task is judged by.
-    """
-
-    name: str
-    title: str
-    metric: str
-    queries: dict[str, str]
-    corpus: dict[str, str]
-    relevant: dict[str, dict[str, int]]
-
-
-def _bucket(key):
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
-
-
-def split_key(name):
-    """What a document is split by: its name's last part, so that `numpy.argsort` and `torch.argsort` stay together."""
-    return name.rpartition(".")[2].lower()
-
-
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
 
 
-def normalized(text):
-    """A text as lower-case words with one space between them: how two texts are compared when looking for leaks."""
+def normalized(text: str) -> str:
+    """The form in which texts are compared when looking for leaks.
+
+    text: any text.
+    Returns its words in lower case, without punctuation, with one space between two words.
+    """
     return " ".join(text.lower().translate(_PUNCTUATION).split())
 
 
 def _repeats(documents, held_out):
-    """The sentences of the documents that are, contain or help to make up one of `held_out`, as a run of words."""
+    """The sentences of the documents that are, contain or overlap with a sentence of `held_out`, as a run of words."""
     by_opening = defaultdict(list)
     for sentence in {normalized(s) for s in held_out}:
         by_opening[tuple(sentence.split(" ")[:3])].append(sentence + " ")
@@ -74,8 +71,13 @@ def _repeats(documents, held_out):
     return found
 
 
-def windows(sentences, words):
-    """Neighbouring sentences together: lists of as many as have at most so many words, or of one that has more."""
+def windows(sentences: Iterable[str], words: int) -> Iterator[list[str]]:
+    """Group neighbouring sentences.
+
+    sentences: texts in order.
+    words: greatest number of words per group; a longer sentence is a group of its own.
+    Returns an iterator over lists of sentences.
+    """
     window, size = [], 0
     for sentence in sentences:
         length = sentence.count(" ") + 1
@@ -92,32 +94,38 @@ def _unlinked(name):
     return not is_public(name) or name.startswith(("pandas.DataFrame.", "pandas.Series."))
 
 
-def _cut(text):
-    return " ".join(text.split()[:TEXT_WORDS])
-
-
-def _sample(names, size):
-    """The same `size` of the names on every machine, whatever else is in the list."""
-    return sorted(sorted(names, key=lambda n: _bucket("pool " + n))[:size])
-
-
 class PythonDocs:
-    """Documents with their texts and labelled tasks; the whole corpus, or one split of it.
+    """Documents with their texts and labelled tasks: the whole corpus, or one split of it.
 
     `train`, `validation` and `test` are PythonDocs too. The texts of `train` hold no sentence of a held-out document.
+
+    documents: the documents, sorted by name.
+    questions: as `read_questions` returns them; default none.
+    split: the name of the split, or None for the whole corpus.
+    forbidden: sentences that the texts must leave out; default none.
     """
 
-    def __init__(self, documents, questions=(), split=None, forbidden=frozenset()):
+    def __init__(
+        self,
+        documents: list[Document],
+        questions: Iterable[dict] = (),
+        split: str | None = None,
+        forbidden: frozenset[str] | set[str] = frozenset(),
+    ) -> None:
         self.documents = documents
         self.questions = list(questions)
         self.split = split
         self._forbidden = forbidden
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.documents)
 
-    def __getitem__(self, name):
-        """The document of that name; KeyError with near names where there is none."""
+    def __getitem__(self, name: str) -> Document:
+        """The document with this name.
+
+        name: the name as a user writes it, such as "pandas.DataFrame.merge".
+        Raises KeyError, which lists similar names, where there is no such document.
+        """
         if name not in self.by_name:
             import difflib
 
@@ -126,50 +134,53 @@ class PythonDocs:
         return self.by_name[name]
 
     @cached_property
-    def by_name(self):
+    def by_name(self) -> dict[str, Document]:
         """{name: Document}."""
         return {d.name: d for d in self.documents}
 
     # ------------------------------------------------------------------ texts
 
     @cached_property
-    def sentences(self):
+    def sentences(self) -> list[str]:
         """Distinct sentences, in the order of the documents."""
         return list(dict.fromkeys(s for d in self.documents for s in d.sentences if s not in self._forbidden))
 
     @cached_property
-    def passages(self):
-        """Distinct passages of a few sentences each (at most about 100 words), none across two documents."""
+    def passages(self) -> list[str]:
+        """Distinct passages of a few sentences each (at most about 100 words); none spans two documents."""
         passages = {}
         for document in self.documents:
             found = [" ".join(w) for w in windows((s for s in document.sentences if s not in self._forbidden), 101)]
-            if found and found[-1].count(" ") < 7:  # a rest of a few words is no passage
+            if found and found[-1].count(" ") < 7:  # a remainder of a few words is not a passage
                 found.pop()
             passages |= dict.fromkeys(found)
         return list(passages)
 
     @cached_property
-    def search_texts(self):
-        """{name: opening} of every public document: what a search shows, its first 16 words, so that all can be encoded in a minute or two."""
+    def search_texts(self) -> dict[str, str]:
+        """{name: first 16 words} of every public document: the text that a search shows.
+
+        16 words, so that all can be encoded in a minute or two.
+        """
         return {d.name: " ".join(d.text.split()[:16]) for d in self.documents if is_public(d.name)}
 
     # ------------------------------------------------------------------ splits
 
     @cached_property
-    def train(self):
-        """What may be trained on."""
+    def train(self) -> "PythonDocs":
+        """The documents that methods may train on."""
         documents = self._of("train")
         held_out = (s for split in ("validation", "test") for d in self._of(split) for s in d.sentences)
         return PythonDocs(documents, split="train", forbidden=_repeats(documents, held_out))
 
     @cached_property
-    def validation(self):
-        """What choices are made on."""
+    def validation(self) -> "PythonDocs":
+        """The documents that choices, such as hyperparameters, are made on."""
         return PythonDocs(self._of("validation"), split="validation")
 
     @cached_property
-    def test(self):
-        """What results are reported on, questions included."""
+    def test(self) -> "PythonDocs":
+        """The documents that results are reported on, with the questions."""
         return PythonDocs(self._of("test"), self.questions, split="test")
 
     def _of(self, split):
@@ -177,209 +188,94 @@ class PythonDocs:
             raise ValueError(f"this is already the {self.split} split; take .{split} of the whole corpus, load()")
         return [d for d in self.documents if self.split_of(d.name) == split]
 
-    def split_of(self, name):
-        """The split that a document belongs to: decided by its name alone, and by what the labels point at."""
+    def split_of(self, name: str) -> str:
+        """The split of a document. It depends only on the document's name and on what the labels point at.
+
+        name: a document's name.
+        Returns one of SPLITS.
+        """
         key = split_key(name)
         if key in self._test_keys:
             return "test"
-        share = _bucket(key)
+        share = bucket(key)
         return "test" if share < 0.12 else "validation" if share < 0.2 else "train"
 
     @cached_property
     def _test_keys(self):
         """Keys held out because a label points at them: answers to questions, and what test documents link to."""
         answers = {split_key(n) for q in self.questions for n in q["answers"]}
-        # pandas' two classes link their methods so densely that all would follow each other into the test split
+        # the methods of pandas' two classes link each other so densely that all of them would end in the test split
         linked = {
             split_key(n)
             for d in self.documents
             if d.see_also and not _unlinked(d.name)
-            if _bucket(split_key(d.name)) < 0.12 or split_key(d.name) in answers
+            if bucket(split_key(d.name)) < 0.12 or split_key(d.name) in answers
             for n in d.see_also
             if not _unlinked(n)
         }
-        return answers | linked | {split_key(a) for a, _ in self._same_operation}
+        return answers | linked | {split_key(a) for a, _ in same_operation(self.documents)}
 
     # ------------------------------------------------------------------ labels
 
     @cached_property
-    def fingerprint(self):
-        """A key for results: which document is in which split, and the test split's tasks, text by text."""
+    def fingerprint(self) -> str:
+        """A key for results: it depends on the split of every document and on every text of the test split's tasks."""
         splits = [(d.name, self.split_of(d.name)) for d in self.documents]
         tasks = [(t.name, t.queries, t.corpus, t.relevant) for t in self.test.tasks.values()]
         return hashlib.sha256(json.dumps([splits, tasks]).encode()).hexdigest()[:16]
 
     @cached_property
-    def tasks(self):
+    def tasks(self) -> dict[str, RetrievalTask]:
         """{name: RetrievalTask} over this split's documents."""
-        tasks = [self._summary_to_description(), self._see_also(), self._questions(), self._across_libraries()]
-        return {t.name: t for t in tasks if t.queries}
-
-    @cached_property
-    def _public(self):
-        """What labelled tasks are made of: a private object may be trained on, but nobody searches for it."""
-        return [d for d in self.documents if is_public(d.name)]
-
-    def _summary_to_description(self):
-        pairs = {d.name: d for d in self._public if len(d.summary.split()) >= 4 and len(d.body.split()) >= 10}
-        bodies = Counter(_cut(d.body) for d in pairs.values())  # of two equal descriptions neither is the answer
-        names = _sample([n for n, d in pairs.items() if bodies[_cut(d.body)] == 1 and d.summary not in d.body], POOL)
-        return RetrievalTask(
-            "summary_to_description",
-            "Summary → description",
-            "ndcg@10",
-            {f"summary of {n}": _cut(pairs[n].summary) for n in names},
-            {n: _cut(pairs[n].body) for n in names},
-            {f"summary of {n}": {n: 1} for n in names},
-        )
-
-    def _see_also(self):
-        linked = {
-            d.name: [n for n in d.see_also if n in self.by_name and is_public(n)] for d in self._public if d.summary
-        }
-        names = _sample([n for n, links in linked.items() if links], POOL // 3)
-        answers = {n for name in names for n in linked[name]} | set(names)
-        return RetrievalTask(
-            "see_also",
-            "See also",
-            "ndcg@10",
-            {n: _cut(self.by_name[n].text) for n in names},
-            self._pool(answers),
-            {n: dict.fromkeys(linked[n], 1) for n in names},
-        )
-
-    def _questions(self):
-        asked = {f"question {i}": q for i, q in enumerate(self.questions)}
-        asked = {i: q for i, q in asked.items() if any(n in self.by_name for n in q["answers"])}
-        relevant = {i: {n: 1 for n in q["answers"] if n in self.by_name} for i, q in asked.items()}
-        return RetrievalTask(
-            "questions",
-            "Questions",
-            "ndcg@10",
-            {i: q["question"] for i, q in asked.items()},
-            self._pool({n for r in relevant.values() for n in r}),
-            relevant,
-        )
-
-    def _across_libraries(self):
-        pairs = [(a, b) for a, b in self._same_operation if a in self.by_name and b in self.by_name]
-        corpus = {b: self._nameless(b) for _, b in pairs}
-        relevant = defaultdict(dict)
-        for a, b in pairs:
-            relevant[a][b] = 1
-        return RetrievalTask(
-            "across_libraries",
-            "Across libraries",
-            "map",
-            {a: self._nameless(a) for a in relevant},
-            corpus,
-            dict(relevant),
-        )
-
-    def _pool(self, answers):
-        others = [d.name for d in self._public if d.name not in answers and len(d.text.split()) >= 8]
-        names = sorted(answers) + _sample(others, max(0, POOL - len(answers)))
-        return {n: _cut(self.by_name[n].text) for n in names}
-
-    def _nameless(self, name):
-        """A document's text without its own name and without the names of libraries."""
-        words = {split_key(name), *split_key(name).split("_"), *LIBRARIES}
-        text = self.by_name[name].text
-        return _cut(" ".join(w for w in text.split() if w.strip(".,;:()'\"").lower() not in words))
-
-    @cached_property
-    def _same_operation(self):
-        """(name, name) of functions that two libraries document under one name; the first library leads."""
-        groups = defaultdict(list)
-        for d in self.documents:
-            if (
-                d.library in _NUMERICAL
-                and d.kind in ("function", "class")
-                and d.name.count(".") <= 2
-                and is_public(d.name)
-                and d.name not in _FALSE_FRIENDS
-                and d.name.islower()
-                and len(d.text.split()) >= 8
-            ):
-                groups[split_key(d.name)].append(d)
-        pairs = []
-        for _, group in sorted(groups.items()):
-            group.sort(key=lambda d: (_NUMERICAL.index(d.library), d.name.count("."), d.name))
-            seen = {group[0].library}
-            for d in group[1:]:
-                if d.library not in seen:
-                    seen.add(d.library)
-                    pairs.append((group[0].name, d.name))
-        return pairs
-
-
-_NUMERICAL = ("numpy", "scipy", "torch", "sklearn", "pandas")
-# same name, another operation (found by reading every pair)
-_FALSE_FRIENDS = {
-    "scipy.stats.bartlett",
-    "torch.distributed.broadcast",
-    "torch.clone",
-    "torch.cond",
-    "numpy.char.equal",
-    "scipy.optimize.fmin",
-    "scipy.interpolate.insert",
-    "torch.func.jvp",
-    "torch.distributions.pad",
-    "torch.polar",
-    "sklearn.utils.resample",
-    "torch.select",
-    "scipy.signal.square",
-    "torch.typename",
-    "scipy.fftpack.diff",
-    "scipy.stats.power",
-    "scipy.signal.normalize",
-    "scipy.sparse.rand",
-}
+        return labelled_tasks(self.documents, self.questions)
 
 
 # --------------------------------------------------------------------------- loading
 
 
-def read_questions(path=QUESTIONS):
-    """The course's own questions: a list of {"question", "answers"}; none where the file is absent."""
-    if not Path(path).exists():
-        return []
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+def load(refresh: bool = False, progress: bool = True, libraries: str | Iterable[str] = tuple(LIBRARIES)) -> PythonDocs:
+    """Load the embedded corpus, harvested once into the user's cache and read from there afterwards.
 
+    The first call takes about 40 s on two cores, later ones under a second. The versions of the packages are the key of
+    the cache. A cache file that cannot be read is harvested again, with a warning.
 
-def load(refresh=False, progress=True, libraries=tuple(LIBRARIES)):
-    """The embedded corpus, harvested once into the user's cache and read from there afterwards.
-
-    Returns PythonDocs. The first call takes about 40 s on two cores, later ones under a second. The cache is keyed by
-    the versions of the packages read; a damaged one is harvested again. `refresh` harvests in any case; `libraries`
-    takes fewer of `LIBRARIES`. Warns where a library is not installed; raises where none is, or one is unknown.
+    refresh: whether to harvest even if the corpus is in the cache; default False.
+    progress: whether to show a progress bar; default True.
+    libraries: some of LIBRARIES; by default all.
+    Returns the whole corpus.
+    Raises ValueError for an unknown library and RuntimeError where none is installed; warns where some are missing.
     """
     libraries = _checked(libraries)
     path = cache_folder() / f"python-docs-{fingerprint(libraries)}.json"
+    questions = read_questions()  # before the harvest, so that a missing file costs no time
     documents = None if refresh else _read_cache(path)
     if documents is None:
         documents = _harvest_once(path, libraries, refresh, progress)
-    return PythonDocs(documents, read_questions())
+    return PythonDocs(documents, questions)
 
 
 def _harvest_once(path, libraries, refresh, progress):
-    """The documents, harvested into the cache by the first of several processes; the others wait and read them."""
-    lock = path.with_suffix(".lock")
+    """The documents, harvested by the first of several processes; the others wait and read its cache."""
     with ExitStack() as stack:
-        with suppress(OSError):  # without room for a lock each process harvests for itself
-            try:
-                stack.enter_context(WeakFileLock(lock, timeout=1))
-            except TimeoutError:
-                if progress:
-                    print(
-                        "Another process is reading the documentation of the packages; waiting for it.", file=sys.stderr
-                    )
-                stack.enter_context(WeakFileLock(lock))
-        documents = None if refresh else _read_cache(path)
+        try:
+            stack.enter_context(_locked(path.with_suffix(".lock"), progress))
+        except (OSError, NotImplementedError):  # where no lock can be made, each process harvests for itself
+            pass
+        documents = None if refresh else _read_cache(path, warn=True)
         if documents is None:
             documents = harvest(libraries, progress)
             _write_cache(path, documents)
     return documents
+
+
+def _locked(path, progress):
+    lock = filelock.FileLock(path)
+    try:
+        return lock.acquire(timeout=1)
+    except filelock.Timeout:
+        if progress:
+            print("Another process is reading the documentation of the packages; waiting for it.", file=sys.stderr)
+        return lock.acquire()
 
 
 def _checked(libraries):
@@ -403,17 +299,23 @@ def _write_cache(path, documents):
     columns = {f.name: [getattr(d, f.name) for d in documents] for f in fields(Document)}
     try:
         write_atomically(path, json.dumps(columns, ensure_ascii=False, separators=(",", ":")))
-    except OSError as error:  # a full disk costs the next call its time, not this one its result
+    except OSError as error:  # with a full disk the next call takes longer, but this one has its result
         warnings.warn(
-            f"the corpus could not be kept in {path.parent} ({error}); the next start will read it anew", stacklevel=3
+            f"the corpus could not be saved in {path.parent} ({error}); the next start will harvest it again",
+            stacklevel=4,
         )
 
 
-def _read_cache(path):
-    """The cached documents, or None where the cache is absent or was not written to its end."""
+def _read_cache(path, warn=False):
+    """The cached documents; None where the file is absent or cannot be read, with a warning if asked for."""
     try:
         columns = json.loads(path.read_text(encoding="utf-8"))
         rows = zip(*(columns[f.name] for f in fields(Document)), strict=True)
         return [Document(*row) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if warn:
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(f"the cached corpus {path} cannot be read ({reason}); harvesting it again", stacklevel=4)
         return None

@@ -163,8 +163,8 @@ def train_parts(
         elif steps:
             every = {"evaluate_every": max(1, steps // 4), "checkpoint_every": max(1, steps // 10)}
             config = replace(config, steps=steps, **every)
-            resume = bool(folder)
-            records[name] = train(objective, examples(), config, folder, resume, evaluate, progress)
+            watched = {"evaluate": evaluate, "progress": progress}
+            records[name] = train(objective, examples(), config, folder, resume=bool(folder), **watched)
             if records[name].outcome == "interrupted":
                 raise KeyboardInterrupt
             if folder:

@@ -60,7 +60,7 @@ def test_of_the_target_there_is_text_and_no_held_out_sentence(docs, unlabelled):
 def test_it_is_judged_on_the_target_s_held_out_documents(docs, split):
     tasks = adaptation.target_tasks(docs, split=split)
     held_out = {d.name: d for d in getattr(docs, split).documents}
-    assert set(tasks) == set(adaptation.JUDGED_BY) - ({"questions"} if split == "validation" else set())
+    assert set(tasks) == set(adaptation.MEASURED_BY) - ({"questions"} if split == "validation" else set())
     for task in tasks.values():
         assert len(task.queries) > (20 if split == "test" else 10) and len(task.corpus) >= 200
         assert {held_out[name].library for name in task.corpus} <= set(adaptation.TARGET)
@@ -98,12 +98,12 @@ def generator(encoder):
 
 
 @pytest.fixture(scope="module")
-def judge(encoder):
+def cross_encoder(encoder):
     torch.manual_seed(0)
-    judge = CrossEncoder(encoder).eval()
+    cross_encoder = CrossEncoder(encoder).eval()
     with torch.no_grad():
-        judge.model.classifier.weight.mul_(100)
-    return judge
+        cross_encoder.model.classifier.weight.mul_(100)
+    return cross_encoder
 
 
 @pytest.fixture(scope="module")
@@ -128,41 +128,43 @@ def stopping(function, calls):
     return call
 
 
-def pipeline(generator, passages, corpus, retrievers, judge, folder):
+def pipeline(generator, passages, corpus, retrievers, cross_encoder, folder):
     options = {"folder": folder, "progress": False}
     pairs = adaptation.generate_queries(generator, passages, 2, max_new_tokens=5, chunk=4, **options)
     mined = adaptation.mine_negatives(pairs, corpus, retrievers, per_retriever=5, chunk=6, **options)
     negatives = adaptation.draw_negatives(mined, 2, seed=1)
-    return pairs, mined, adaptation.pseudo_labels(judge, pairs, negatives, corpus, chunk=6, **options)
+    return pairs, mined, adaptation.pseudo_labels(cross_encoder, pairs, negatives, corpus, chunk=6, **options)
 
 
 @pytest.fixture(scope="module")
-def whole(generator, passages, corpus, retrievers, judge, tmp_path_factory):
-    return pipeline(generator, passages, corpus, retrievers, judge, tmp_path_factory.mktemp("whole"))
+def whole(generator, passages, corpus, retrievers, cross_encoder, tmp_path_factory):
+    return pipeline(generator, passages, corpus, retrievers, cross_encoder, tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize("stage, calls", [("generate", 0), ("generate", 2), ("mine", 1), ("label", 0), ("label", 2)])
 def test_stopped_at_any_stage_it_ends_as_if_it_had_not_been(
-    whole, generator, passages, corpus, retrievers, judge, tmp_path, monkeypatch, stage, calls
+    whole, generator, passages, corpus, retrievers, cross_encoder, tmp_path, monkeypatch, stage, calls
 ):
     where = {
         "generate": (generator, "generate"),
-        "label": (judge, "predict"),
+        "label": (cross_encoder, "predict"),
         "mine": (adaptation, "mine_hard_negatives"),
     }
     owner, name = where[stage]
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, stopping(getattr(owner, name), calls))
         with pytest.raises(Stopped):
-            pipeline(generator, passages, corpus, retrievers, judge, tmp_path)
-    assert pipeline(generator, passages, corpus, retrievers, judge, tmp_path) == whole
+            pipeline(generator, passages, corpus, retrievers, cross_encoder, tmp_path)
+    assert pipeline(generator, passages, corpus, retrievers, cross_encoder, tmp_path) == whole
 
 
-def test_what_is_done_is_not_done_again(whole, generator, passages, corpus, retrievers, judge, tmp_path, monkeypatch):
-    pipeline(generator, passages, corpus, retrievers, judge, tmp_path)
-    for owner, name in ((generator, "generate"), (judge, "predict"), (adaptation, "mine_hard_negatives")):
+def test_what_is_done_is_not_done_again(
+    whole, generator, passages, corpus, retrievers, cross_encoder, tmp_path, monkeypatch
+):
+    pipeline(generator, passages, corpus, retrievers, cross_encoder, tmp_path)
+    for owner, name in ((generator, "generate"), (cross_encoder, "predict"), (adaptation, "mine_hard_negatives")):
         monkeypatch.setattr(owner, name, stopping(None, 0))
-    assert pipeline(generator, passages, corpus, retrievers, judge, tmp_path) == whole
+    assert pipeline(generator, passages, corpus, retrievers, cross_encoder, tmp_path) == whole
 
 
 def test_queries(whole, generator, passages, tmp_path):
@@ -199,11 +201,11 @@ def test_a_passage_that_was_given_for_the_same_query_is_no_negative(corpus, retr
     assert found[0] == found[1] and not {first, second} & set(found[0]) and len(found[0]) == len(corpus) - 2
 
 
-def test_margins(whole, judge, corpus):
+def test_margins(whole, cross_encoder, corpus):
     pairs, _, labels = whole
     assert len(labels) == 2 * len(pairs)
     for query, positive, negative, margin in labels[::5]:
-        scores = judge.predict([(query, positive), (query, negative)])
+        scores = cross_encoder.predict([(query, positive), (query, negative)])
         assert margin == pytest.approx(float(scores[0] - scores[1]), abs=1e-4)
     assert max(abs(margin) for *_, margin in labels) > 1.5  # not squashed
     assert min(margin for *_, margin in labels) < 0  # nor cut
@@ -225,19 +227,19 @@ def test_what_comes_out_can_be_trained_on(whole, encoder, corpus):
     assert float(ranking(ranking.collate([(q, corpus[i]) for q, i in pairs[:6]], None)).detach()) > 0
 
 
-def test_no_negatives_no_labels(judge, corpus, tmp_path):
+def test_no_negatives_no_labels(cross_encoder, corpus, tmp_path):
     first, second, third, *_ = corpus
     pairs, negatives = [("sort an array", first), ("join", second)], [[], [third]]
-    labels = adaptation.pseudo_labels(judge, pairs, negatives, corpus, folder=tmp_path, progress=False)
+    labels = adaptation.pseudo_labels(cross_encoder, pairs, negatives, corpus, folder=tmp_path, progress=False)
     assert [(q, p, n) for q, p, n, _ in labels] == [("join", corpus[second], corpus[third])]
     with pytest.raises(ValueError, match="`negatives` has 1 lists for 2 `pairs`"):
-        adaptation.pseudo_labels(judge, pairs, negatives[:1], corpus)
+        adaptation.pseudo_labels(cross_encoder, pairs, negatives[:1], corpus)
 
 
-def test_filtering_keeps_what_the_judge_likes(whole, judge, corpus, tmp_path):
+def test_filtering_keeps_what_the_judge_likes(whole, cross_encoder, corpus, tmp_path):
     pairs, *_ = whole
-    scores = adaptation.judge_pairs(judge, pairs, corpus, folder=tmp_path, progress=False)
-    assert scores == pytest.approx(judge.predict([(q, corpus[i]) for q, i in pairs]).tolist(), abs=1e-4)
+    scores = adaptation.score_pairs(cross_encoder, pairs, corpus, folder=tmp_path, progress=False)
+    assert scores == pytest.approx(cross_encoder.predict([(q, corpus[i]) for q, i in pairs]).tolist(), abs=1e-4)
     kept = adaptation.filter_queries(pairs, scores, keep=0.5)
     assert len(kept) == round(0.5 * len(pairs)) and [p for p in pairs if p in kept] == kept
     worst = min(scores[pairs.index(pair)] for pair in kept)

@@ -1,131 +1,244 @@
-"""Runs are kept and never repeated; the comparison is computed from their records alone."""
+"""Runs are trained and measured once; what they are known by does not depend on the network or on other packages."""
 
 import dataclasses
 import json
 import shutil
+import socket
+from importlib import metadata
 
 import pytest
 
-from course_lib.experiments import comparison, objectives
-from course_lib.experiments import runs as experiments
-from course_lib.experiments.comparison import RunRecord
-from course_lib.experiments.profiles import PROFILES, current_profile
-
-QUERIES = 6  # of each task: embedding what they are searched in takes most of the time here
+from course_lib import objectives
+from course_lib.experiments import PROFILES, Run, RunRecord, as_run, compare, current_profile, load_or_run, runs
+from course_lib.experiments import records as records_module
+from course_lib.texts import hub
 
 
 def with_steps(steps):
-    """The smoke profile, smaller still."""
-    recipes = {
-        name: dataclasses.replace(recipe, steps=steps, batch_size=16)
-        for name, recipe in PROFILES["smoke"].recipes.items()
-    }
-    return dataclasses.replace(PROFILES["smoke"], queries=QUERIES, recipes=recipes)
+    """The smoke profile, smaller still. Embedding what queries are searched in takes most of the time here."""
+    recipes = PROFILES["smoke"].recipes.items()
+    recipes = {name: dataclasses.replace(recipe, steps=steps, batch_size=16) for name, recipe in recipes}
+    return dataclasses.replace(PROFILES["smoke"], queries=6, recipes=recipes)
 
 
 SMOKE = with_steps(3)
 
 
-@pytest.fixture(autouse=True)
-def runs(tmp_path_factory, monkeypatch, request):
-    folder = tmp_path_factory.mktemp("runs")
-    monkeypatch.setattr(experiments, "runs_folder", lambda: folder)
-    return folder
+def run(name, profile=SMOKE, seed=0):
+    return as_run(name, profile, seed)
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory, docs):
+def records():
     """BM25, the base encoder and SimCSE with two seeds, really run."""
-    folder = tmp_path_factory.mktemp("module-runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments, "runs_folder", lambda: folder)
-        return [
-            experiments.run(method, SMOKE, seed, progress=False)
-            for method, seed in (("bm25", 0), ("base", 0), ("simcse", 0), ("simcse", 1))
-        ]
+    return [
+        load_or_run(run(n, seed=seed), progress=False)
+        for n, seed in (("bm25", 0), ("base", 0), ("simcse", 0), ("simcse", 1))
+    ]
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    """Neither training nor measuring is allowed."""
+
+    def forbid(patch=monkeypatch):
+        patch.setattr(runs, "train", lambda *a, **k: pytest.fail("trained again"))
+        patch.setattr(runs, "measure", lambda *a, **k: pytest.fail("measured again"))
+
+    return forbid
 
 
 def test_a_record_holds_what_is_needed_to_judge_and_repeat_a_run(records):
     simcse = records[2]
     assert simcse.training["config"]["steps"] == 3 and len(simcse.training["steps"]) == 3
     assert simcse.versions["torch"] and simcse.machine["cores"] >= 1
-    assert simcse.data["texts"] and simcse.data["base_encoder"]
+    assert simcse.data["texts"] and simcse.data["start"] == runs.start_weights("base", SMOKE)
+    assert simcse.recipe == json.loads(json.dumps(dataclasses.asdict(SMOKE.recipes["simcse"])))
     assert simcse.seconds > 0 and simcse.texts_per_second > 0 and simcse.peak_memory > 10**8
     for task in ("summary_to_description", "see_also", "questions", "across_libraries"):
         values = simcse.results[task]["per_query"].values()
-        assert len(values) == QUERIES
-        assert simcse.results[task]["value"] == pytest.approx(sum(values) / QUERIES, abs=1e-4)
+        assert len(values) == SMOKE.queries
+        assert simcse.results[task]["value"] == pytest.approx(sum(values) / SMOKE.queries, abs=1e-4)
 
 
-def test_a_finished_run_is_not_repeated(monkeypatch):
-    first = experiments.run("simcse", SMOKE, progress=False)
-    monkeypatch.setattr(experiments, "train", lambda *a, **k: pytest.fail("trained again"))
-    monkeypatch.setattr(comparison, "measure", lambda *a, **k: pytest.fail("measured again"))
-    assert experiments.run("simcse", SMOKE, progress=False) == RunRecord(
-        **json.loads(json.dumps(dataclasses.asdict(first)))
+def test_a_finished_run_is_not_repeated(records, nothing_runs):
+    nothing_runs()
+    assert load_or_run(run("simcse"), progress=False) == RunRecord(
+        **json.loads(json.dumps(dataclasses.asdict(records[2])))
     )
+
+
+def test_a_run_is_found_offline_online_and_beside_other_packages(records, nothing_runs, monkeypatch):
+    """What was trained without a network is found with one, and after an update of a package that trains nothing."""
+    nothing_runs()
+    monkeypatch.setattr(socket, "socket", lambda *a, **k: pytest.fail("a look-up touched the network"))
+    monkeypatch.setattr(hub, "available", lambda name: False)
+    assert load_or_run(run("simcse")).results.keys() == records[2].results.keys()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    real = metadata.version
+    monkeypatch.setattr(
+        metadata, "version", lambda name: "99.0" if name in ("datasets", "bm25s", "scipy") else real(name)
+    )
+    assert load_or_run(run("simcse")).results == records[2].results
+    key = run("simcse").training_key
+    monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == "torch" else real(name))
+    runs._numerics.cache_clear()
+    assert run("simcse").training_key != key
+    monkeypatch.undo()
+    runs._numerics.cache_clear()
+
+
+def test_how_many_queries_are_measured_is_no_part_of_the_training(records, monkeypatch):
+    monkeypatch.setattr(runs, "train", lambda *a, **k: pytest.fail("trained again"))
+    more = load_or_run(run("simcse", dataclasses.replace(SMOKE, queries=7)), progress=False)
+    assert len(more.results["questions"]["per_query"]) == 7 and more.training == records[2].training
+
+
+def test_a_task_that_was_absent_is_measured_when_it_is_there(records, monkeypatch):
+    """STS-B arrives later: it is added, and nothing else is measured or trained again."""
+    pairs = [f"A sentence, number {n}." for n in range(40)]
+    sts = pairs[:20], pairs[20:], [n / 4 for n in range(20)]
+    monkeypatch.setattr(hub, "available", lambda name: False)
+    alone = load_or_run(run("simcse", seed=7), progress=False)
+    assert records_module.STS not in alone.results
+    monkeypatch.setattr(hub, "available", lambda name: True)
+    monkeypatch.setattr(hub, "load_sts", lambda split: sts)
+    monkeypatch.setattr(records_module, "evaluate_retrieval", lambda *a, **k: pytest.fail("measured again"))
+    later = load_or_run(run("simcse", seed=7), progress=False)
+    assert len(later.results[records_module.STS]["per_query"]) == 20
+    assert {t: r for t, r in later.results.items() if t != records_module.STS} == alone.results
 
 
 def test_a_run_stopped_before_it_was_measured_does_not_train_again(monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(comparison, "measure", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
-        experiments.run("simcse", SMOKE, seed=5, progress=False)
+        patch.setattr(runs, "measure", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        load_or_run(run("simcse", seed=5), progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(experiments, "train", lambda *a, **k: pytest.fail("trained again"))
-        later = experiments.run("simcse", SMOKE, seed=5, progress=False)
-    whole = experiments.run("simcse", SMOKE, seed=5, refresh=True, progress=False)
+        patch.setattr(runs, "train", lambda *a, **k: pytest.fail("trained again"))
+        later = load_or_run(run("simcse", seed=5), progress=False)
+    whole = load_or_run(run("simcse", seed=5), refresh=True, progress=False)
     assert later.results == whole.results and len(later.training["steps"]) == 3
 
 
-def test_an_interrupted_run_goes_on_where_it_was(monkeypatch):
-    whole = experiments.run("simcse", SMOKE, seed=3, progress=False)
-    folder = experiments.run_folder(whole)
-    shutil.rmtree(folder)
+def stop_at_batch(monkeypatch, number):
+    """Press Ctrl-C, so to speak, at a batch of SimCSE; returns the true forward."""
     real, calls = objectives.SimCSE.forward, []
 
     def stops(self, batch):
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == number:
             raise KeyboardInterrupt
         return real(self, batch)
 
     monkeypatch.setattr(objectives.SimCSE, "forward", stops)
-    interrupted = experiments.run("simcse", SMOKE, seed=3, progress=False)
-    assert interrupted.training["outcome"] == "interrupted" and not (folder / "record.json").exists()
+    return real
+
+
+def test_an_interrupted_run_leaves_no_record_and_goes_on_where_it_was(monkeypatch):
+    whole = load_or_run(run("simcse", seed=3), progress=False)
+    folder = run("simcse", seed=3).folder
+    shutil.rmtree(folder)
+    real = stop_at_batch(monkeypatch, 3)
+    monkeypatch.setattr(runs, "measure", lambda *a, **k: pytest.fail("measured a half-trained encoder"))
+    with pytest.raises(KeyboardInterrupt):
+        load_or_run(run("simcse", seed=3), progress=False)
+    assert not list(folder.glob("*.json")) and not run("simcse", seed=3).is_trained()
+    monkeypatch.undo()
     monkeypatch.setattr(objectives.SimCSE, "forward", real)
-    resumed = experiments.run("simcse", SMOKE, seed=3, progress=False)
+    resumed = load_or_run(run("simcse", seed=3), progress=False)
     losses = [[s["loss"] for s in r.training["steps"]] for r in (whole, resumed)]
-    assert losses[0] == losses[1]
-    assert resumed.results["questions"] == whole.results["questions"]
+    assert losses[0] == losses[1] and resumed.results["questions"] == whole.results["questions"]
 
 
-def test_other_settings_are_another_run():
-    longer = with_steps(4)
-    folders = {experiments.run_folder(experiments._blank("simcse", p, s)) for p in (SMOKE, longer) for s in (0, 1)}
-    assert len(folders) == 4
+def test_an_interruption_stops_the_whole_comparison(monkeypatch):
+    """Neither the next method is trained nor anything returned that a table could show."""
+    stop_at_batch(monkeypatch, 2)
+    monkeypatch.setattr(objectives.ContrastiveTension, "forward", lambda *a: pytest.fail("trained the next method"))
+    with pytest.raises(KeyboardInterrupt):
+        compare(with_steps(4), ["simcse", "ct"], seeds=[11], progress=False, say=lambda line: None)
+
+
+def test_other_settings_are_another_run(records):
+    keys = {run("simcse", p, s).training_key for p in (SMOKE, with_steps(4)) for s in (0, 1)}
+    assert len(keys) == 4
+    with_start = {Run(start, ("simcse",), SMOKE).training_key for start in ("base", "base_cls")}
+    with_domain = {Run("base", ("simcse",), SMOKE, domain=d).training_key for d in ("python", "target")}
+    assert len(with_start) == len(with_domain) == 2
 
 
 def test_only_training_texts_reach_the_objectives(docs):
     held_out = {d.name for split in (docs.validation, docs.test) for d in split.documents}
-    train_names = {d.name for d in docs.train.documents}
-    assert not held_out & train_names
-    assert set(experiments.training_texts("simcse")) <= set(docs.train.sentences)
-    assert set(experiments.training_texts("mlm")) == set(docs.train.passages)
+    assert not held_out & {d.name for d in docs.train.documents}
+    assert set(run("simcse").examples()) <= set(docs.train.sentences)
+    assert set(run("mlm").examples()) == set(docs.train.passages)
 
 
-def test_the_table_is_computed_from_records_alone(records, tmp_path):
-    paths = []
-    for i, record in enumerate(records):
-        paths.append(tmp_path / f"{i}.json")
-        record.save(paths[-1])
-    rows = comparison.table([RunRecord.load(p) for p in paths])
-    assert [r["method"] for r in rows] == ["BM25", "Base encoder", "SimCSE"]
-    assert rows[2]["seeds"] == 2
-    seeds = [r.results["see_also"]["value"] for r in records[2:]]
-    value, low, high = rows[2]["see_also"]
-    assert value == pytest.approx(sum(seeds) / 2, abs=1e-4) and low <= value <= high
-    assert rows[0]["seconds"] is None and rows[2]["seconds"] > 0
-    assert "SimCSE" in comparison.as_markdown(records)
+def test_what_a_profile_does_not_train_is_shown_as_recorded(records, tmp_path, monkeypatch):
+    """A plain `course compare` trains what its time allows; the other rows say that they come from elsewhere."""
+    profile = dataclasses.replace(SMOKE, trains=("mlm",), name="quick")
+    monkeypatch.setattr(records_module, "RECORDED", tmp_path)
+    monkeypatch.setattr(runs, "COMPARISON", ("bm25", "simcse"))
+    for record in records[2:]:
+        record.save(tmp_path / f"quick-simcse-{record.seed}.json")
+    said = []
+    shown = compare(profile, progress=False, say=said.append)
+    rows = [(r.method, r.seed, r.note) for r in shown]
+    assert rows == [("bm25", 0, ""), ("simcse", 0, "recorded"), ("simcse", 1, "recorded")]
+    assert "course compare simcse" in said[-1]
+    other = dataclasses.replace(profile, recipes=with_steps(2).recipes)
+    assert not records_module.shipped_records(run("simcse", other))  # other settings: nothing was recorded
+    assert [r.note for r in compare(profile, ["simcse"], progress=False, say=said.append)] == [""]  # asked for by name
+    assert [r.note for r in compare(profile, progress=False, say=said.append)] == ["", ""]  # now it is there
+
+
+def test_what_trains_nothing_is_measured_only_where_no_record_fits(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(records_module, "RECORDED", tmp_path)
+    measured = []
+    monkeypatch.setattr(runs, "measure", lambda *a: measured.append(1) or {})
+    shipped, path = records[1], tmp_path / "smoke-base-0.json"
+    fresh = dataclasses.replace(SMOKE, name="elsewhere", queries=9)  # not in the cache
+    record = dataclasses.replace(shipped, configuration=shipped.configuration | {"queries": 9})
+    record.save(path)
+    assert load_or_run(run("base", fresh)) == record and not measured
+    for part in ("texts", "start"):
+        dataclasses.replace(record, data=record.data | {part: "another"}).save(path)
+        shutil.rmtree(run("base", fresh).folder, ignore_errors=True)
+        assert load_or_run(run("base", fresh)).results == {} and measured.pop()
+
+
+def test_shipped_records_are_found_by_todays_recipes():
+    """Every record that ships is of the recipes, weights and passages of today, but for the other lengths of training."""
+    cpu = PROFILES["cpu"]
+    found = {path.name for path in records_module.RECORDED.glob("cpu-*.json") if "-sentences-" not in path.name}
+    seeds = {}
+    for path in (records_module.RECORDED / name for name in sorted(found)):
+        record = RunRecord.load(path)
+        seeds.setdefault(record.method, []).append(record.seed)
+        domain, row = (
+            ("target", record.method.removeprefix("target-"))
+            if "target-" in record.method[:7]
+            else ("python", record.method)
+        )
+        of_row = as_run(row.split("-"), cpu, record.seed, domain)
+        assert of_row.name == record.method and of_row.title == record.title
+        assert record in records_module.shipped_records(of_row), path.name
+        assert path.name == f"cpu-{of_row.name}-{record.seed}.json"
+    assert set(seeds) >= {
+        "bm25",
+        "base",
+        "simcse",
+        "tsdae",
+        "ct",
+        "ct_in_batch",
+        "mlm",
+        "target-source-gpl",
+        "target-bm25",
+    }
+    assert all(found == list(range(len(found))) for found in seeds.values())
+    other = dataclasses.replace(cpu.recipes["gpl"], steps=151)
+    changed = dataclasses.replace(cpu, recipes=cpu.recipes | {"gpl": other})
+    source, gpl = (as_run(row, changed, domain="target") for row in (("source",), ("source", "gpl")))
+    assert records_module.shipped_records(source) and not records_module.shipped_records(gpl)
 
 
 def test_a_damaged_record_says_what_to_do(tmp_path):
@@ -135,61 +248,24 @@ def test_a_damaged_record_says_what_to_do(tmp_path):
         RunRecord.load(path)
 
 
-def test_the_page_escapes_what_it_shows_and_the_picture_is_one(records, tmp_path):
-    hostile = dataclasses.replace(records[0], title="<script>alert(1)</script>")
-    files = experiments.write_comparison([hostile, *records[1:]], tmp_path)
-    page = files["page"].read_text()
-    assert "<script>" not in page and "&lt;script&gt;" in page and "alt='" in page
-    assert files["picture"].read_bytes().startswith(b"\x89PNG")
+def test_runs_of_an_earlier_version_are_set_aside_and_named(folder, monkeypatch):
+    from course_lib import doctor
 
-
-def test_what_a_profile_does_not_train_is_shown_as_recorded(records, runs, tmp_path, monkeypatch, docs):
-    """A plain `course compare` trains what its time allows; the other rows say that they come from elsewhere."""
-    profile = dataclasses.replace(SMOKE, trains=("mlm",), name="quick")
-    monkeypatch.setattr(experiments, "RECORDED", tmp_path)
-    monkeypatch.setattr(experiments, "METHODS", {m: experiments.METHODS[m] for m in ("bm25", "simcse")})
-    for record in records[2:]:
-        record.save(tmp_path / f"quick-simcse-{record.seed}.json")
-    said = []
-    shown, _ = experiments.compare(profile, progress=False, say=said.append)
-    assert [(r.method, r.seed, r.note) for r in shown] == [
-        ("bm25", 0, ""),
-        ("simcse", 0, "recorded"),
-        ("simcse", 1, "recorded"),
-    ]
-    assert [row["method"] for row in comparison.table(shown)] == ["BM25", "SimCSE (recorded)"]
-    assert "course compare simcse" in said[-1]
-    other = dataclasses.replace(profile, recipes=with_steps(2).recipes)
-    assert not experiments.recorded_runs("simcse", other)  # other settings: nothing was recorded
-    trained, _ = experiments.compare(profile, ["simcse"], progress=False, say=said.append)  # asked for by name
-    assert [r.note for r in trained] == [""]
-    assert [r.note for r in experiments.compare(profile, progress=False, say=said.append)[0]] == [
-        "",
-        "",
-    ]  # now it is there
-
-
-def test_what_trains_nothing_is_measured_only_where_no_record_fits(records, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments, "RECORDED", tmp_path)
-    monkeypatch.setattr(experiments, "run", lambda method, profile: "measured here")
-    shipped, path = records[1], tmp_path / "smoke-base-0.json"
-    assert experiments.measured("base", SMOKE) == "measured here"
-    shipped.save(path)
-    assert experiments.measured("base", SMOKE) == shipped
-    assert experiments.measured("base", dataclasses.replace(SMOKE, queries=7)) == "measured here"
-    for part in ("texts", "base_encoder"):
-        dataclasses.replace(shipped, data=shipped.data | {part: "another"}).save(path)
-        assert experiments.measured("base", SMOKE) == "measured here"
+    monkeypatch.setattr(runs, "cache_folder", lambda: folder)
+    monkeypatch.setattr(runs, "runs_folder", lambda: folder / "runs-2")
+    old = folder / "runs" / "cpu-simcse-0-0123456789ab"
+    old.mkdir(parents=True, exist_ok=True)
+    (old / "record.json").write_text('{"method": "simcse", "title": "SimCSE", "accumulate": 1}')
+    assert old in runs.foreign_runs()
+    check = doctor._old_runs()
+    assert check.state == "note" and "earlier version" in check.found and "can be deleted" in check.remedy
 
 
 def test_the_same_recipes_at_a_number_of_sentences():
     profile = PROFILES["cpu"].at_sentences(6400)
-    assert {name: r.steps * r.batch_size for name, r in profile.recipes.items()} == dict.fromkeys(profile.recipes, 6400)
-    assert (
-        profile.name != PROFILES["cpu"].name
-        and profile.recipes["ct"].learning_rate == PROFILES["cpu"].recipes["ct"].learning_rate
-    )
-    with pytest.raises(ValueError, match="sentences is 5; a batch alone takes more"):
+    assert {n: r.steps * r.batch_size for n, r in profile.recipes.items()} == dict.fromkeys(profile.recipes, 6400)
+    assert profile.name != "cpu" and profile.recipes["ct"].learning_rate == PROFILES["cpu"].recipes["ct"].learning_rate
+    with pytest.raises(ValueError, match="sentences is 5; one batch already takes more"):
         PROFILES["cpu"].at_sentences(5)
 
 
@@ -201,26 +277,20 @@ def test_profiles(monkeypatch):
         current_profile()
 
 
-def test_unknown_method_and_untrained_method(docs):
-    with pytest.raises(ValueError, match="choose one of bm25"):
-        experiments.run("word2vec", SMOKE)
-    with pytest.raises(FileNotFoundError, match="course compare"):
-        experiments.load_encoder("simcse", with_steps(999))
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("base", ("word2vec",)), "there is no stage 'word2vec'; choose among mlm"),
+        (("word2vec", ()), "there is no start 'word2vec'; choose among bm25"),
+        (("base", ("source", "minilm")), "there is no stage 'minilm'"),  # a start, and no stage
+        (("bm25", ("simcse",)), "BM25 cannot be trained"),
+    ],
+)
+def test_names_that_are_in_no_table(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Run(*arguments, SMOKE)
 
 
-def test_races_at_equal_sentences_and_at_equal_seconds(records):
-    def run(method, texts, seconds, seed=0):
-        training = {"steps": [{}, {}], "config": {"batch_size": texts // 2, "accumulate": 1}}
-        return dataclasses.replace(records[0], method=method, training=training, seconds=seconds, seed=seed)
-
-    runs = [
-        records[0],
-        run("a", 100, 50),
-        run("a", 100, 54, 1),
-        run("a", 200, 110),
-        run("b", 100, 100),
-        run("c", 100, 300),
-    ]
-    assert comparison.at_equal_sentences(runs, 100) == [runs[1], runs[2], runs[4], runs[5]]
-    assert comparison.at_equal_seconds(runs, 100) == [runs[3], runs[4]]  # c has no run of such a length
-    assert comparison.at_equal_seconds(runs, 52) == [runs[1], runs[2]]
+def test_every_profile_has_a_recipe_for_every_stage():
+    for profile in PROFILES.values():
+        assert set(profile.recipes) == set(runs.STAGES)

@@ -5,8 +5,8 @@ import torch
 from transformers import AutoTokenizer
 
 from course_lib.evaluation import evaluate_sts
-from course_lib.experiments import reference_folder
-from course_lib.models.encoder import SentenceEncoder
+from course_lib.models import SentenceEncoder
+from course_lib.models.minilm import reference_folder
 from course_lib.objectives import MaskedLanguageModel
 from course_lib.recipes import base_encoder
 from course_lib.recipes.base_encoder import WithoutStart, choose_pieces, forget_start, prune, save_masked_lm

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from course_lib.experiments import domain_adaptation as adaptation
-from course_lib.experiments.adaptation_runs import GENERATOR, JUDGE, load_generator, load_judge
+from course_lib.experiments import load_cross_encoder, load_generator
+from course_lib.experiments.stages import CROSS_ENCODER, GENERATOR
+from course_lib.objectives import QueryGeneration
 from course_lib.recipes import source_models
 
 
@@ -19,13 +21,15 @@ def unseen(docs):
 
 
 def test_what_ships_is_small():
-    for folder in (GENERATOR, JUDGE):
+    for folder in (GENERATOR, CROSS_ENCODER):
         assert sum(f.stat().st_size for f in folder.iterdir()) <= 30 * 2**20
 
 
 def test_the_generator_is_the_one_of_its_log(unseen):
     logged = -last_evaluation(GENERATOR, "queries")["negative_loss"]
-    loss = source_models.token_loss(load_generator(), [(passage, query) for query, passage in unseen][:320])
+    loss = source_models.token_loss(
+        QueryGeneration(load_generator()), [(passage, query) for query, passage in unseen][:320]
+    )
     assert loss == pytest.approx(logged, abs=0.03)  # trained in bf16, shipped in half precision
 
 
@@ -33,16 +37,16 @@ def test_the_generator_reads_its_passage(unseen):
     """With the passages exchanged, the right queries are harder to write."""
     pairs = [(passage, query) for query, passage in unseen][:96]
     exchanged = [(passage, query) for (passage, _), (_, query) in zip(pairs, pairs[1:] + pairs[:1])]
-    generator = load_generator()
+    generator = QueryGeneration(load_generator())
     assert source_models.token_loss(generator, exchanged) > source_models.token_loss(generator, pairs) + 0.5
 
 
-def test_the_judge_is_the_one_of_its_log_and_better_than_chance(docs, unseen):
+def test_the_cross_encoder_is_the_one_of_its_log_and_better_than_chance(docs, unseen):
     answers = dict(unseen)
     pairs = [(query, str(n)) for n, query in enumerate(answers)]
     examples = source_models.with_negatives(pairs, {str(n): p for n, p in enumerate(answers.values())}, 5)[:200]
-    share = source_models.first_of(load_judge(), examples)
-    assert share == pytest.approx(last_evaluation(JUDGE, "pairs")["first_of_six"], abs=0.03)
+    share = source_models.share_first(load_cross_encoder(), examples)
+    assert share == pytest.approx(last_evaluation(CROSS_ENCODER, "pairs")["first_of_six"], abs=0.03)
     assert share > 1 / 6 + 0.1
 
 
@@ -53,9 +57,8 @@ def test_practice_reads_training_text_alone_and_writes_no_summary(docs):
     assert len(pairs) > 10_000
     assert all(sentence in allowed for _, sentence in pairs)
     assert sum(sentence in passage for passage, sentence in pairs) < 0.02 * len(pairs)  # as a part of a longer sentence
-    assert len([s for _, s in pairs if s in summaries]) < 0.01 * len(
-        pairs
-    )  # a sentence can stand in another document too
+    # a sentence can stand in another document too
+    assert len([s for _, s in pairs if s in summaries]) < 0.01 * len(pairs)
 
 
 @pytest.fixture
@@ -75,9 +78,10 @@ def test_a_few_steps_of_each(docs, small):
     generator, records = source_models.train_generator(docs, steps=2, practice_steps=1, batch_size=8, progress=False)
     assert {name: len(r.steps) for name, r in records.items()} == {"practice": 1, "queries": 2}
     assert len(generator.generate(["Sort an array."], 2)[0]) == 2
-    judge, records = source_models.train_judge(docs, steps=2, practice_steps=1, batch_size=4, progress=False)
+    options = {"steps": 2, "practice_steps": 1, "batch_size": 4, "progress": False}
+    cross_encoder, records = source_models.train_cross_encoder(docs, **options)
     assert {name: len(r.steps) for name, r in records.items()} == {"practice": 1, "pairs": 2}
-    assert judge.predict([("sort", "Sort an array.")]).shape == (1,)
+    assert cross_encoder.predict([("sort", "Sort an array.")]).shape == (1,)
 
 
 def test_killed_in_the_second_part_it_does_not_repeat_the_first(docs, small, tmp_path, monkeypatch):

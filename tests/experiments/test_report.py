@@ -1,0 +1,68 @@
+"""Tables, pages and pictures are computed from records alone, and show no run that was interrupted."""
+
+import dataclasses
+
+import pytest
+
+from course_lib.experiments import RunRecord, load_shipped, report
+from course_lib.notebook.plots import comparison_picture
+
+
+@pytest.fixture(scope="module")
+def records():
+    """BM25, the base encoder and three seeds of SimCSE, as they ship."""
+    return [r for r in load_shipped("bm25", "base", "simcse") if r.profile == "cpu"]
+
+
+def test_the_table_is_computed_from_records_alone(records, tmp_path):
+    paths = []
+    for i, record in enumerate(records):
+        paths.append(tmp_path / f"{i}.json")
+        record.save(paths[-1])
+    rows = report.table([RunRecord.load(p) for p in paths])
+    assert [r["method"] for r in rows] == ["BM25", "Base encoder", "SimCSE"]
+    assert rows[2]["seeds"] == 3
+    seeds = [r.results["see_also"]["value"] for r in records[2:]]
+    value, low, high = rows[2]["see_also"]
+    assert value == pytest.approx(sum(seeds) / 3, abs=1e-4) and low <= value <= high
+    assert rows[0]["seconds"] is None and rows[2]["seconds"] > 0
+    assert "SimCSE" in report.as_markdown(records)
+
+
+def test_an_interrupted_run_is_in_no_table_page_or_picture(records, tmp_path):
+    simcse = records[2]
+    cut = dataclasses.replace(
+        simcse, method="cut", title="Cut short", training=simcse.training | {"outcome": "interrupted"}
+    )
+    shown = [*records[:2], cut]
+    assert [r["method"] for r in report.table(shown)] == ["BM25", "Base encoder"]
+    assert "Cut short" not in report.as_markdown(shown) + report.as_html(shown, b"")
+    assert comparison_picture(shown) == comparison_picture(records[:2])
+
+
+def test_the_page_escapes_what_it_shows_and_the_picture_is_one(records, tmp_path):
+    hostile = dataclasses.replace(records[0], title="<script>alert(1)</script>")
+    shown = [hostile, *records[1:]]
+    files = report.write_comparison(shown, comparison_picture(shown), tmp_path)
+    page = files["page"].read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page and "alt='" in page
+    assert files["picture"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_races_at_equal_sentences_and_at_equal_seconds(records):
+    def run(method, texts, seconds, seed=0):
+        config = {"batch_size": texts // 2, "gradient_accumulation_steps": 1}
+        training = {"steps": [{}, {}], "config": config}
+        return dataclasses.replace(records[0], method=method, training=training, seconds=seconds, seed=seed)
+
+    runs = [
+        records[0],
+        run("a", 100, 50),
+        run("a", 100, 54, 1),
+        run("a", 200, 110),
+        run("b", 100, 100),
+        run("c", 100, 300),
+    ]
+    assert report.at_equal_sentences(runs, 100) == [runs[1], runs[2], runs[4], runs[5]]
+    assert report.at_equal_seconds(runs, 100) == [runs[3], runs[4]]  # c has no run of such a length
+    assert report.at_equal_seconds(runs, 52) == [runs[1], runs[2]]

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from course_lib.evaluation import evaluate_retrieval
-from course_lib.models.encoder import SentenceEncoder
-from course_lib.objectives import CrossEncoder
+from course_lib.models import CrossEncoder, SentenceEncoder
 from course_lib.search import BM25Search, ExactSearch, Reranked, matched_words, nearest_sentence, rank_bm25, rank_with
 
 
@@ -23,25 +22,25 @@ def encoder(base_encoder_folder):
 
 
 @pytest.fixture(scope="module")
-def judge(encoder):
+def cross_encoder(encoder):
     return CrossEncoder(encoder).eval()
 
 
 QUERIES = ["shortest path between two nodes", "random graph", "connected components"]
 
 
-def test_candidates_are_ordered_by_the_cross_encoder(corpus, judge):
+def test_candidates_are_ordered_by_the_cross_encoder(corpus, cross_encoder):
     found = BM25Search(corpus).search(QUERIES[0], 12)
-    scores = judge.predict([(QUERIES[0], hit.text) for hit in found])
+    scores = cross_encoder.predict([(QUERIES[0], hit.text) for hit in found])
     assert np.unique(scores).size == len(scores)
-    hits = Reranked(BM25Search(corpus), judge, depth=12).search(QUERIES[0], k=5)
+    hits = Reranked(BM25Search(corpus), cross_encoder, depth=12).search(QUERIES[0], k=5)
     assert [h.id for h in hits] == [found[i].id for i in np.argsort(-scores)[:5]]
     assert [h.score for h in hits] == pytest.approx(np.sort(scores)[::-1][:5].tolist(), abs=1e-5)
     assert all(corpus[h.id] == h.text for h in hits)
 
 
-def test_several_queries_at_once_and_none(corpus, judge):
-    search = Reranked(BM25Search(corpus), judge, depth=6)
+def test_several_queries_at_once_and_none(corpus, cross_encoder):
+    search = Reranked(BM25Search(corpus), cross_encoder, depth=6)
     queries = [*QUERIES, "zzzz"]
     for hits, query in zip(search.search(queries, 4), queries):
         alone = search.search(query, 4)
@@ -51,7 +50,7 @@ def test_several_queries_at_once_and_none(corpus, judge):
     assert len(search.search(QUERIES[0], k=9)) == 9  # more than `depth` are read where more are asked for
 
 
-def test_a_judge_that_knows_no_better_leaves_the_order(corpus):
+def test_a_cross_encoder_that_knows_no_better_leaves_the_order(corpus):
     class Indifferent:
         def predict(self, pairs):
             return np.zeros(len(pairs))
@@ -96,10 +95,10 @@ def test_the_nearest_sentence(encoder, corpus):
         nearest_sentence(encoder, "q", None)
 
 
-def test_errors(corpus, judge):
+def test_errors(corpus, cross_encoder):
     with pytest.raises(ValueError, match="`k` is 0"):
-        Reranked(BM25Search(corpus), judge, depth=0)
+        Reranked(BM25Search(corpus), cross_encoder, depth=0)
     with pytest.raises(ValueError, match="`k` is 0"):
-        Reranked(BM25Search(corpus), judge).search("q", 0)
+        Reranked(BM25Search(corpus), cross_encoder).search("q", 0)
     with pytest.raises(TypeError, match="every text must be a string"):
-        Reranked(BM25Search(corpus), judge).search([3])
+        Reranked(BM25Search(corpus), cross_encoder).search([3])

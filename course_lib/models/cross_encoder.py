@@ -104,7 +104,9 @@ class CrossEncoder(nn.Module):
 
     # ------------------------------------------------------------------ pairs of texts as tokens
 
-    def pair_ids(self, pairs: Sequence[tuple[str, str]]) -> tuple[list[list[int]], list[list[int] | None]]:
+    def pair_ids(
+        self, pairs: Sequence[tuple[str, str]], max_length: int | None = None
+    ) -> tuple[list[list[int]], list[list[int] | None]]:
         """Tokenise pairs (query, text); the longer of the two is cut first.
 
         pairs: a list of (query, text).
@@ -122,7 +124,11 @@ class CrossEncoder(nn.Module):
         check_texts(queries, "query")
         check_texts(texts, "text")
         encoded = self.tokenizer(
-            queries, texts, truncation="longest_first", max_length=self.max_length, return_attention_mask=False
+            queries,
+            texts,
+            truncation="longest_first",
+            max_length=max_length or self.max_length,
+            return_attention_mask=False,
         )
         return encoded["input_ids"], encoded.get("token_type_ids", [None] * len(queries))
 

@@ -39,13 +39,14 @@ class Objective(nn.Module):
         """The weights that learn at another rate than the configuration's, and what that rate is multiplied by."""
         return {}
 
-    def prepare(self, examples: Sequence) -> list:
+    def prepare(self, examples: Sequence, max_length: int | None = None) -> list:
         """Do once what need not be done for every batch: tokenise.
 
         examples: texts, or what `prepare` made of them.
+        max_length: texts are cut at this many tokens; by default where the model cuts them.
         Returns one item per example, with a length in tokens.
         """
-        return self.encoder.token_ids(examples)
+        return self.encoder.token_ids(examples, max_length)
 
     def collate(self, examples: Sequence, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Make the batch that `forward` takes, on the CPU.

@@ -31,9 +31,9 @@ class Cropping(MultipleNegativesRanking):
             )
         self.shortest, self.longest = shortest, longest
 
-    def prepare(self, examples: Sequence) -> list[list[int]]:
+    def prepare(self, examples: Sequence, max_length: int | None = None) -> list[list[int]]:
         """Tokenise passages; see `Objective.prepare`."""
-        return self.encoder.token_ids(examples)
+        return self.encoder.token_ids(examples, max_length)
 
     def collate(self, examples: Sequence, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Crop each passage twice and make a batch of the pairs; see `Objective.collate`."""

@@ -24,12 +24,15 @@ class Tokenized:
         return sum(map(len, self.texts))
 
 
-def tokenize_examples(encoder: SentenceEncoder, examples: Sequence, roles: Sequence[str]) -> list[Tokenized]:
-    """Tokenise tuples of texts, each text at most the encoder's `max_length` long.
+def tokenize_examples(
+    encoder: SentenceEncoder, examples: Sequence, roles: Sequence[str], max_length: int | None = None
+) -> list[Tokenized]:
+    """Tokenise tuples of texts.
 
     encoder: gives the tokenizer.
     examples: tuples of as many texts as there are roles; examples that are tokenised already pass through unchanged.
     roles: what errors call the texts; a last role "margin" is a number.
+    max_length: tokens of a text; by default the encoder's.
     Raises TypeError or ValueError that names the first bad example.
     """
     if all(isinstance(example, Tokenized) for example in examples):
@@ -42,14 +45,14 @@ def tokenize_examples(encoder: SentenceEncoder, examples: Sequence, roles: Seque
     numbers = [float(n) for n in columns.pop()] if roles[-1] == "margin" else [None] * len(examples)
     for role, column in zip(roles, columns):
         check_texts(column, role)
-    ids = [_token_ids_once(encoder, column) for column in columns]
+    ids = [_token_ids_once(encoder, column, max_length) for column in columns]
     return [Tokenized(texts, number) for texts, number in zip(zip(*ids), numbers)]
 
 
-def _token_ids_once(encoder, texts):
+def _token_ids_once(encoder, texts, max_length):
     """`encoder.token_ids`, but equal texts are tokenised once and share their list."""
     distinct = list(dict.fromkeys(texts))
-    known = dict(zip(distinct, encoder.token_ids(distinct)))
+    known = dict(zip(distinct, encoder.token_ids(distinct, max_length)))
     return [known[text] for text in texts]
 
 

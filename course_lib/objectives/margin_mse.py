@@ -36,9 +36,10 @@ class MarginMSE(Objective):
         self.length = length
         encoder.similarity = "dot" if length is None else "cosine"
 
-    def prepare(self, examples: Sequence) -> list[Tokenized]:
+    def prepare(self, examples: Sequence, max_length: int | None = None) -> list[Tokenized]:
         """Tokenise the texts of each example; see `Objective.prepare`."""
-        examples = tokenize_examples(self.encoder, examples, ("query", "positive", "negative", "margin"))
+        roles = ("query", "positive", "negative", "margin")
+        examples = tokenize_examples(self.encoder, examples, roles, max_length)
         for position, example in enumerate(examples):
             if not abs(example.number) < float("inf"):
                 raise ValueError(f"the margin of `texts`[{position}] is {example.number}; it must be a finite number")

@@ -35,11 +35,11 @@ class MultipleNegativesRanking(Objective):
             raise ValueError(f"scale is {scale}; it multiplies cosines and must be above 0")
         self.scale = scale
 
-    def prepare(self, examples: Sequence) -> list[Tokenized]:
+    def prepare(self, examples: Sequence, max_length: int | None = None) -> list[Tokenized]:
         """Tokenise the texts of each example; see `Objective.prepare`."""
         with_negative = len(examples) > 0 and isinstance(examples[0], (tuple, list)) and len(examples[0]) == 3
         roles = ("query", "positive", "negative") if with_negative else ("query", "positive")
-        return tokenize_examples(self.encoder, examples, roles)
+        return tokenize_examples(self.encoder, examples, roles, max_length)
 
     def collate(self, examples: Sequence, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Make the batch that the class describes; see `Objective.collate`."""

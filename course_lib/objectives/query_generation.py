@@ -23,9 +23,9 @@ class QueryGeneration(Objective):
     def __init__(self, generator: QueryGenerator):
         super().__init__(generator)
 
-    def prepare(self, examples: Sequence) -> list[Tokenized]:
+    def prepare(self, examples: Sequence, max_length: int | None = None) -> list[Tokenized]:
         """Tokenise passages and queries; see `Objective.prepare`."""
-        return tokenize_examples(self.encoder.encoder, examples, ("passage", "query"))
+        return tokenize_examples(self.encoder.encoder, examples, ("passage", "query"), max_length)
 
     def collate(self, examples: Sequence, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Make the batch that the class describes; see `Objective.collate`."""

@@ -44,7 +44,7 @@ class Relevance(Objective):
         super().__init__(cross_encoder)
         self.loss = loss
 
-    def prepare(self, examples: Sequence) -> list[_Candidates]:
+    def prepare(self, examples: Sequence, max_length: int | None = None) -> list[_Candidates]:
         """Tokenise each query with each of its texts; see `Objective.prepare`."""
         if all(isinstance(example, _Candidates) for example in examples):
             return list(examples)
@@ -54,7 +54,7 @@ class Relevance(Objective):
                 f"`texts` holds examples of {sorted(sizes)} texts; each must be (query, positive, negative, …)"
                 ", all of the same number"
             )
-        ids, types = self.encoder.pair_ids([(query, text) for query, *rest in examples for text in rest])
+        ids, types = self.encoder.pair_ids([(query, text) for query, *rest in examples for text in rest], max_length)
         count = min(sizes) - 1
         return [_Candidates(ids[i : i + count], types[i : i + count]) for i in range(0, len(ids), count)]
 

@@ -8,7 +8,7 @@ from sentence_transformers.util import pairwise_cos_sim
 
 from course_lib import functional
 from course_lib.objectives import MarginMSE, MultipleNegativesRanking
-from course_lib.objectives.examples import below
+from course_lib.objectives.examples import strip_prefix
 
 LAYERS = 2
 
@@ -152,7 +152,9 @@ def test_ranking_batches(shallow, examples):
         [1, 0, 0, 1, 0, 0, 0, 0],
     ]
     columns = [objective.encoder.tokenize([t[i] for i in part for t in texts])["input_ids"] for part in ([0], [1, 2])]
-    assert torch.equal(below("query", batch)["input_ids"], columns[0]) and torch.equal(batch["input_ids"], columns[1])
+    assert torch.equal(strip_prefix("query", batch)["input_ids"], columns[0]) and torch.equal(
+        batch["input_ids"], columns[1]
+    )
 
 
 @pytest.mark.parametrize(

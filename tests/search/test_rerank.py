@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from course_lib.evaluation import evaluate_retrieval
-from course_lib.models.cross_encoder import CrossEncoder
-from course_lib.models.encoder import SentenceEncoder
+from course_lib.models import CrossEncoder, SentenceEncoder
 from course_lib.search import BM25Search, ExactSearch, Reranked, matched_words, nearest_sentence, rank_bm25, rank_with
 
 

@@ -1,4 +1,4 @@
-"""The query generator: its loss against transformers, its sampling, its cache, its folder; T5 by the same call."""
+"""The query generator: its loss against Transformers, its sampling, its cache, its folder; T5 by the same call."""
 
 import pytest
 import torch
@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerFast, TopPLogitsWarper
 from course_lib import functional
 from course_lib.models.encoder import SentenceEncoder
 from course_lib.models.sampling import PEAK, choose, nucleus
-from course_lib.objectives import QueryGenerator
+from course_lib.models import QueryGenerator
+from course_lib.objectives import QueryGeneration
 from course_lib.training import TrainingConfig, train
 
 LAYERS = 2
@@ -77,8 +78,9 @@ def test_loss_and_gradients_are_those_of_a_bert_decoder(shallow, pairs):
             for weight in (*layer.cross_attention.parameters(), *layer.cross_norm.parameters()):
                 weight.add_(torch.randn(weight.shape, generator=seeded(len(weight))), alpha=0.05)
     reference = reference_decoder(generator).eval()
-    batch = generator.collate(pairs[:8], None)
-    loss = generator(batch)
+    objective = QueryGeneration(generator).eval()
+    batch = objective.collate(pairs[:8], None)
+    loss = objective(batch)
     loss.backward()
     states = generator.encoder.token_embeddings(batch).detach()
     logits = reference(
@@ -98,7 +100,7 @@ def test_loss_and_gradients_are_those_of_a_bert_decoder(shallow, pairs):
 
 def test_the_decoder_cannot_look_ahead_and_sees_all_of_its_passage_but_padding(generator, pairs):
     generator.eval()
-    batch = generator.collate(pairs[:4], None)
+    batch = QueryGeneration(generator).collate(pairs[:4], None)
     with torch.no_grad():
         states = generator.encoder.token_embeddings(batch)
 
@@ -123,7 +125,8 @@ def test_tied_weights_are_one_and_untied_ones_are_not(shallow, pairs):
     tied, untied = (
         QueryGenerator(shallow(LAYERS, max_length=32), tie_weights=tie, pointer=False) for tie in (True, False)
     )
-    torch.testing.assert_close(tied.eval()(tied.collate(pairs, None)), untied.eval()(untied.collate(pairs, None)))
+    batch = QueryGeneration(tied).collate(pairs, None)
+    torch.testing.assert_close(tied.eval()(batch), untied.eval()(batch))
     count = [sum(p.numel() for p in g.parameters()) for g in (tied, untied)]
     of_encoder = sum(p.numel() for p in tied.encoder.parameters())
     size = tied.encoder.dimension
@@ -139,7 +142,7 @@ def test_a_decoder_of_fewer_layers(shallow, pairs, tie_weights):
         sum(p.numel() for p in g.parameters()) - sum(p.numel() for p in g.encoder.parameters()) for g in (deep, flat)
     ]
     assert new[0] == new[1] and deep.settings()["decoder_layers"] == 1
-    batch = deep.collate(pairs[:4], None)
+    batch = QueryGeneration(deep).collate(pairs[:4], None)
     with torch.no_grad():
         states = flat.encoder.token_embeddings(batch)
         source = (states, batch["attention_mask"])
@@ -151,9 +154,8 @@ def test_a_decoder_of_fewer_layers(shallow, pairs, tie_weights):
 
 def test_training_makes_the_queries_likelier(shallow, pairs):
     generator = QueryGenerator(shallow(1, max_length=24))
-    record = train(
-        generator, pairs, TrainingConfig(steps=20, batch_size=8, learning_rate=1e-3, precision="fp32"), progress=False
-    )
+    config = TrainingConfig(steps=20, batch_size=8, learning_rate=1e-3, precision="fp32")
+    record = train(QueryGeneration(generator), pairs, config, progress=False)
     assert sum(record.losses[-5:]) < 0.6 * sum(record.losses[:5])
     greedy = generator.generate([p for p, _ in pairs], 1, temperature=0, max_new_tokens=8)
     openings = {query.split()[0].lower() for _, query in pairs}
@@ -178,7 +180,7 @@ def test_copied_and_written_are_a_distribution_by_hand():
 
 def test_the_pointer_sees_no_padding_and_knows_what_stands_before(shallow, pairs):
     generator = QueryGenerator(shallow(1, max_length=32)).eval()
-    batch = generator.collate(pairs[:6], None)
+    batch = QueryGeneration(generator).collate(pairs[:6], None)
     with torch.no_grad():
         generator.pointer.query.weight.copy_(torch.eye(generator.encoder.dimension))
         for part in (generator.pointer.key.weight, generator.pointer.key.bias, generator.pointer.query.bias):
@@ -206,7 +208,7 @@ def test_a_pointer_learns_to_copy(shallow, docs):
         torch.manual_seed(0)
         generator = QueryGenerator(shallow(1, max_length=24), pointer=pointer)
         config = TrainingConfig(steps=30, batch_size=16, learning_rate=1e-3, precision="fp32")
-        loss[pointer] = sum(train(generator, sentences, config, progress=False).losses[-5:]) / 5
+        loss[pointer] = sum(train(QueryGeneration(generator), sentences, config, progress=False).losses[-5:]) / 5
     assert loss[True] < 0.6 * loss[False]
 
 
@@ -230,8 +232,8 @@ def test_a_nucleus_by_hand():
 
 def test_tokens_are_drawn_as_often_as_they_are_likely():
     logits, draws = torch.randn(12, generator=seeded(3)) * 2, 20_000
-    chance = torch.rand(draws, generator=seeded(4))
-    tokens = choose(logits.expand(draws, -1), chance, 0.9, temperature=2.0)
+    uniform = torch.rand(draws, generator=seeded(4))
+    tokens = choose(logits.expand(draws, -1), uniform, 0.9, temperature=2.0)
     share = torch.bincount(tokens, minlength=12) / draws
     expected = nucleus(logits / 2.0, 0.9)
     assert ((share - expected).abs() <= 4.5 * (expected * (1 - expected) / draws).sqrt()).all()
@@ -342,10 +344,10 @@ def test_what_is_saved_is_loaded(shallow, pairs, tmp_path, tie_weights, decoder_
     generator.eval().save(tmp_path)
     loaded = QueryGenerator.from_pretrained(tmp_path, device="cpu")
     assert loaded.settings() == generator.settings() and not loaded.training
-    batch = generator.collate(pairs[:4], None)
+    batch = QueryGeneration(generator).collate(pairs[:4], None)
     with torch.no_grad():
         assert torch.equal(loaded(batch), generator(batch))
-    encoder = SentenceEncoder.from_pretrained(tmp_path, device="cpu", max_length=32)
+    encoder = SentenceEncoder.from_pretrained(tmp_path, device="cpu", pooling="mean", max_length=32)
     assert (
         encoder.encode([p for p, _ in pairs[:4]])
         == SentenceEncoder(generator.encoder.transformer, encoder.tokenizer, max_length=32).encode(
@@ -360,10 +362,12 @@ def test_half_precision_halves_the_file(generator, pairs, tmp_path):
     half, full = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "full"))
     weights = sum(p.numel() for p in generator.parameters())  # each once, shared or not
     assert 2 * weights < half < 2 * weights + 10_000 and full > 1.99 * half
-    batch = generator.collate(pairs[:4], None)
+    batch = QueryGeneration(generator).collate(pairs[:4], None)
     loaded = QueryGenerator.from_pretrained(tmp_path / "half", device="cpu")
     with torch.no_grad():
-        assert float(loaded(batch)) == pytest.approx(float(generator(batch)), abs=0.02)
+        assert float(QueryGeneration(loaded)(batch)) == pytest.approx(
+            float(QueryGeneration(generator)(batch)), abs=0.02
+        )
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
 
 
@@ -377,7 +381,7 @@ def test_a_damaged_folder(generator, tmp_path):
 
 def test_bad_examples(generator):
     with pytest.raises(ValueError, match=r"`texts`\[0\] is a str; each example must be \(passage, query\)"):
-        generator.prepare(["Sort an array."])
+        QueryGeneration(generator).prepare(["Sort an array."])
 
 
 # --------------------------------------------------------------------------- T5
@@ -422,7 +426,7 @@ def test_greedy_t5_is_transformers_own(t5, pairs):
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
         max_new_tokens=10,
-        min_new_tokens=2,
+        min_new_tokens=1,
         do_sample=False,
         num_beams=1,
         suppress_tokens=[0, 2],
@@ -436,8 +440,11 @@ def test_greedy_t5_is_transformers_own(t5, pairs):
 def test_t5_samples_by_the_same_call(t5, pairs):
     passages = [p for p, _ in pairs[:5]]
     generator = QueryGenerator.from_pretrained(t5, device="cpu")
+    state = torch.get_rng_state()
     queries = generator.generate(passages, 3, generator=seeded(0), max_new_tokens=8, batch_size=2)
-    assert queries == generator.generate(passages, 3, generator=seeded(0), max_new_tokens=8)
+    assert queries == generator.generate(passages, 3, generator=seeded(0), max_new_tokens=8, batch_size=2)
+    assert queries != generator.generate(passages, 3, generator=seeded(1), max_new_tokens=8, batch_size=2)
+    assert torch.equal(torch.get_rng_state(), state)  # the caller's random numbers stay as they are
     assert [len(rows) for rows in queries] == [3] * 5 and all(query for rows in queries for query in rows)
     assert len({query for rows in queries for query in rows}) > 10
 

@@ -8,7 +8,7 @@ import torch
 from course_lib import functional
 from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import ContrastiveTension, InBatchContrastiveTension
-from course_lib.training import TrainingConfig, train
+from course_lib.training import TrainingConfig, make_optimizer, train
 
 BOTH = [ContrastiveTension, InBatchContrastiveTension]
 
@@ -162,7 +162,7 @@ def test_dropout_is_off_as_in_the_authors_code_or_on_as_in_the_library(fresh, se
 
 def test_the_optimiser_is_rmsprop_without_weight_decay(fresh):
     objective = fresh()
-    optimizer = objective.make_optimizer(TrainingConfig(learning_rate=1e-5, weight_decay=0.01))
+    optimizer = make_optimizer(objective, TrainingConfig(learning_rate=1e-5, weight_decay=0.01))
     assert isinstance(optimizer, torch.optim.RMSprop)
     (group,) = optimizer.param_groups
     assert (group["lr"], group["weight_decay"], len(group["params"])) == (1e-5, 0, len(list(objective.parameters())))
@@ -192,6 +192,7 @@ def test_settings(fresh):
         "dropout": True,
         "pooling": "mean",
         "max_length": 24,
+        "normalize": False,
     }
     assert fresh(InBatchContrastiveTension, scale=10, max_scale=100).settings() == {
         "name": "InBatchContrastiveTension",
@@ -201,6 +202,7 @@ def test_settings(fresh):
         "mask_duplicates": False,
         "pooling": "mean",
         "max_length": 24,
+        "normalize": False,
     }
 
 

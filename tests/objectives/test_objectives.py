@@ -262,6 +262,7 @@ def test_settings_tell_how_an_objective_was_made(shallow):
         "temperature": 0.1,
         "pooling": "mean",
         "max_length": 16,
+        "normalize": False,
     }
     assert MaskedLanguageModel(shallow(pooling="cls", max_length=16), 0.3, True).settings() == {
         "name": "MaskedLanguageModel",
@@ -269,6 +270,7 @@ def test_settings_tell_how_an_objective_was_made(shallow):
         "whole_word": True,
         "pooling": "cls",
         "max_length": 16,
+        "normalize": False,
     }
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from course_lib import functional
 from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import DenoisingAutoEncoder
-from course_lib.objectives.tsdae import Decoder
-from course_lib.training import TrainingConfig, train
+from course_lib.models.decoder import Decoder
+from course_lib.training import TrainingConfig, make_optimizer, train
 
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
 FAMILIES = {
@@ -287,7 +287,7 @@ def test_decoder_depth(shallow, sentences, layers, used):
 
 def test_new_weights_have_a_rate_of_their_own(shallow, random_encoder, sentences):
     tsdae = DenoisingAutoEncoder(shallow(2, pooling="cls"), new_weights_rate=5.0)
-    optimizer = tsdae.make_optimizer(TrainingConfig(weight_decay=0.1))
+    optimizer = make_optimizer(tsdae, TrainingConfig(weight_decay=0.1))
     rates = {id(p): (g["rate"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
     assert len(rates) == len(list(tsdae.parameters()))
     for name, parameter in tsdae.named_parameters():
@@ -367,6 +367,7 @@ def test_settings(shallow):
         "new_weights_rate": 10.0,
         "pooling": "cls",
         "max_length": 16,
+        "normalize": False,
     }
 
 
@@ -385,7 +386,7 @@ def test_a_batch_that_is_padded_on_the_left(tsdae, sentences):
     [
         ({"deletion_probability": 1}, "deletion_probability is 1; it must be at least 0 and below 1"),
         ({"deletion_probability": -0.1}, "deletion_probability is -0.1"),
-        ({"decoder_layers": 0}, "decoder_layers is 0; this encoder has 1 to 2 to offer"),
+        ({"decoder_layers": 0}, "decoder_layers is 0; this encoder has 1 to 2"),
         ({"decoder_layers": 3}, "decoder_layers is 3; this encoder has 1 to 2"),
         ({"cross_attention": "none"}, "cross_attention is 'none'; choose"),
         ({"new_weights_rate": 0}, "new_weights_rate is 0; it multiplies"),
@@ -406,7 +407,7 @@ def test_settings_out_of_range(shallow, options, message):
     ids=["albert", "deberta", "electra"],
 )
 def test_layers_of_another_kind(config):
-    with pytest.raises(ValueError, match="cannot turn into a decoder; take an encoder"):
+    with pytest.raises(ValueError, match="cannot be turned into a decoder; take an encoder"):
         Decoder(transformers.AutoModel.from_config(config))
 
 
@@ -414,7 +415,7 @@ def test_layers_that_only_look_the_same(random_encoder):
     """All parts are where BERT has them, and what is computed with them differs."""
     transformer = random_encoder("bert").transformer
     transformer.encoder.layer[1].intermediate.intermediate_act_fn = nn.Tanh()
-    with pytest.raises(ValueError, match="BertModel has layers that DenoisingAutoEncoder cannot turn into a decoder"):
+    with pytest.raises(ValueError, match="BertModel has layers that cannot be turned into a decoder"):
         Decoder(transformer)
     assert len(Decoder(transformer, layers=1).layers) == 1  # the first is as it should be
 

@@ -20,10 +20,13 @@ class Objective(nn.Module):
 
     smallest_batch = 1  # examples that a batch needs for the loss to mean anything
     optimizer = "adamw"  # or "rmsprop"
+    similarity = None  # how the loss compares vectors, "cosine" or "dot"; None where it does not
 
     def __init__(self, encoder: SentenceEncoder):
         super().__init__()
         self.encoder = encoder
+        if self.similarity is not None:  # what is trained by one similarity is searched by it
+            encoder.similarity = self.similarity
 
     def settings(self) -> dict[str, object]:
         """What this objective and its model were made with, for the record of a run: {name: value}, None included."""

@@ -28,6 +28,7 @@ class InBatchContrastiveTension(Objective):
     """
 
     smallest_batch = 2
+    similarity = "cosine"
 
     def __init__(
         self,

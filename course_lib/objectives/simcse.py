@@ -24,6 +24,7 @@ class SimCSE(Objective):
     """
 
     smallest_batch = 2
+    similarity = "cosine"
 
     def __init__(self, encoder: SentenceEncoder, temperature: float = 0.05):
         super().__init__(encoder)

@@ -9,7 +9,7 @@ import signal
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from multiprocessing import resource_tracker
@@ -386,11 +386,7 @@ def harvest(
     Returns the documents sorted by name. All libraries take about 40 s on two cores.
     """
     jobs = [(library, job) for library in libraries for job in _jobs(library)]
-    with closing(
-        _in_parallel(_read_file, [job for _, job in jobs], processes or min(8, os.cpu_count() or 1))
-    ) as results:
-        bar = tqdm(results, total=len(jobs), desc="Reading documentation", unit="file", disable=not progress)
-        found = list(bar)
+    found = _read_files([job for _, job in jobs], progress, processes or min(8, os.cpu_count() or 1))
     documents = []
     for library in libraries:
         mine = [r for (owner, _), r in zip(jobs, found) if owner == library]
@@ -398,12 +394,20 @@ def harvest(
     return sorted(documents, key=lambda d: d.name)
 
 
-def _in_parallel(function, items, processes):
-    """Yield function(item) of each item in order. Closing the generator stops the worker processes."""
+def _read_files(jobs, progress, processes):
+    """What `_read_file` returns for each job, in order."""
     # loky starts fresh interpreters: no fork of a process with threads, and no need for a guarded main module
     parallel = Parallel(processes, "loky", return_as="generator", batch_size=16, idle_worker_timeout=10)
-    with _interrupts_held():
-        return parallel(delayed(function)(item) for item in items)
+    results = None
+    try:
+        with _interrupts_held():
+            results = parallel(delayed(_read_file)(job) for job in jobs)
+        return list(tqdm(results, total=len(jobs), desc="Reading documentation", unit="file", disable=not progress))
+    except BaseException:
+        if results:
+            with warnings.catch_warnings(action="ignore"):  # that tasks are cancelled
+                results.close()  # stops the workers
+        raise
 
 
 @contextmanager

@@ -33,23 +33,10 @@ LIBRARIES = {  # import name → the distribution that contains it
     "datasets": "datasets",
     "python": None,
 }
-_SKIPPED_FOLDERS = {
-    "tests",
-    "test",
-    "testing",
-    "_vendor",
-    "vendor",
-    "site-packages",
-    "dist-packages",
-    "idlelib",
-    "lib2to3",
-    "__pycache__",
-    "_examples",
-    "benchmarks",
-    "pydoc_data",
-    "ensurepip",
-    "turtledemo",
-}
+_SKIPPED_FOLDERS = frozenset(
+    "tests test testing _vendor vendor site-packages dist-packages idlelib lib2to3 "
+    "__pycache__ _examples benchmarks pydoc_data ensurepip turtledemo".split()
+)
 _RENAMED = {  # the name that a user writes, where no import statement defines it
     "posixpath": "os.path",
     "pandas.core.strings.accessor.StringMethods": "pandas.Series.str",
@@ -62,15 +49,9 @@ _RENAMED = {  # the name that a user writes, where no import statement defines i
     "pandas.core.base.IndexOpsMixin": "pandas.Series",
 }
 _OFFERS = {"decimal": "_pydecimal"}  # offers all names of another module; in Python 3.13 no import statement says so
-_INTERNAL = (
-    "pandas.core.",
-    "pandas.compat.",
-    "sklearn.externals.",
-    "sympy.external.",
-    "torch.testing.",
-    "numpy.distutils.",
-    "genericpath.",
-    "ntpath.",
+_INTERNAL = tuple(
+    "pandas.core. pandas.compat. sklearn.externals. sympy.external. torch.testing. "
+    "numpy.distutils. genericpath. ntpath.".split()
 )
 _DOC_CALLS = {"add_newdoc", "add_docstr", "_add_docstr", "_array_method_doc"}
 

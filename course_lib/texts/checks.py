@@ -1,12 +1,15 @@
-"""What a list of texts must be, asked everywhere in the same words."""
+"""The check for a list of texts, with the same error messages everywhere."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
-def check_texts(texts, name="texts", ids=None):
-    """Raise TypeError, naming the first offender by its id or position, unless `texts` is a sequence of strings.
+def check_texts(texts: Sequence[str], name: str = "texts", ids: Sequence | None = None) -> None:
+    """Check that `texts` is a sequence of strings.
 
-    name: what the error calls them. ids: one for each text, where they have any.
+    texts: the value to check.
+    name: the name of the argument in the error message; default "texts".
+    ids: one id per text for the error message; by default its position.
+    Raises TypeError, which names the first text that is not a string.
     """
     if isinstance(texts, (str, bytes, Mapping)) or not hasattr(texts, "__getitem__"):
         raise TypeError(f"`{name}` is a {type(texts).__name__}; pass a list of strings, [text] for a single one")

@@ -9,7 +9,7 @@ import signal
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from multiprocessing import resource_tracker
@@ -33,23 +33,10 @@ LIBRARIES = {  # import name → the distribution that contains it
     "datasets": "datasets",
     "python": None,
 }
-_SKIPPED_FOLDERS = {
-    "tests",
-    "test",
-    "testing",
-    "_vendor",
-    "vendor",
-    "site-packages",
-    "dist-packages",
-    "idlelib",
-    "lib2to3",
-    "__pycache__",
-    "_examples",
-    "benchmarks",
-    "pydoc_data",
-    "ensurepip",
-    "turtledemo",
-}
+_SKIPPED_FOLDERS = frozenset(
+    "tests test testing _vendor vendor site-packages dist-packages idlelib lib2to3 "
+    "__pycache__ _examples benchmarks pydoc_data ensurepip turtledemo".split()
+)
 _RENAMED = {  # the name that a user writes, where no import statement defines it
     "posixpath": "os.path",
     "pandas.core.strings.accessor.StringMethods": "pandas.Series.str",
@@ -62,15 +49,9 @@ _RENAMED = {  # the name that a user writes, where no import statement defines i
     "pandas.core.base.IndexOpsMixin": "pandas.Series",
 }
 _OFFERS = {"decimal": "_pydecimal"}  # offers all names of another module; in Python 3.13 no import statement says so
-_INTERNAL = (
-    "pandas.core.",
-    "pandas.compat.",
-    "sklearn.externals.",
-    "sympy.external.",
-    "torch.testing.",
-    "numpy.distutils.",
-    "genericpath.",
-    "ntpath.",
+_INTERNAL = tuple(
+    "pandas.core. pandas.compat. sklearn.externals. sympy.external. torch.testing. "
+    "numpy.distutils. genericpath. ntpath.".split()
 )
 _DOC_CALLS = {"add_newdoc", "add_docstr", "_add_docstr", "_array_method_doc"}
 
@@ -386,11 +367,7 @@ def harvest(
     Returns the documents sorted by name. All libraries take about 40 s on two cores.
     """
     jobs = [(library, job) for library in libraries for job in _jobs(library)]
-    with closing(
-        _in_parallel(_read_file, [job for _, job in jobs], processes or min(8, os.cpu_count() or 1))
-    ) as results:
-        bar = tqdm(results, total=len(jobs), desc="Reading documentation", unit="file", disable=not progress)
-        found = list(bar)
+    found = _read_files([job for _, job in jobs], progress, processes or min(8, os.cpu_count() or 1))
     documents = []
     for library in libraries:
         mine = [r for (owner, _), r in zip(jobs, found) if owner == library]
@@ -398,12 +375,20 @@ def harvest(
     return sorted(documents, key=lambda d: d.name)
 
 
-def _in_parallel(function, items, processes):
-    """Yield function(item) of each item in order. Closing the generator stops the worker processes."""
+def _read_files(jobs, progress, processes):
+    """What `_read_file` returns for each job, in order."""
     # loky starts fresh interpreters: no fork of a process with threads, and no need for a guarded main module
     parallel = Parallel(processes, "loky", return_as="generator", batch_size=16, idle_worker_timeout=10)
-    with _interrupts_held():
-        return parallel(delayed(function)(item) for item in items)
+    results = None
+    try:
+        with _interrupts_held():
+            results = parallel(delayed(_read_file)(job) for job in jobs)
+        return list(tqdm(results, total=len(jobs), desc="Reading documentation", unit="file", disable=not progress))
+    except BaseException:
+        if results:
+            with warnings.catch_warnings(action="ignore"):  # that tasks are cancelled
+                results.close()  # stops the workers
+        raise
 
 
 @contextmanager

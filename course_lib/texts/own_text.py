@@ -1,4 +1,4 @@
-"""Your own text as training text: a file of lines or paragraphs, a column of a table, a folder of notes."""
+"""Read your own text as training text: a file of lines or paragraphs, a column of a table, a folder of notes."""
 
 import csv
 import io
@@ -13,13 +13,15 @@ NOTES = (".txt", ".md")
 _UNITS = ("line", "paragraph", "sentence")
 
 
-def load(path, column=None, unit=None):
-    """The distinct texts of a file or folder, in order; what `train` and the objectives take.
+def load(path: str | Path, column: str | None = None, unit: str | None = None) -> list[str]:
+    """Load the texts of a file or folder, as `train` and the objectives take them.
 
-    path: a .txt or .md file, a folder of them (searched to the bottom), or a .csv, .tsv or .jsonl table.
-    column: which column of the table (field of the .jsonl) holds the text. unit: what one text is, "line", "paragraph"
-    or "sentence"; by default a table's row is one text, and a file is cut into paragraphs where it has blank lines and
-    into lines where it has none. Raises FileNotFoundError or ValueError, which say what to change.
+    path: a .txt or .md file, a folder of such files (including subfolders), or a .csv, .tsv or .jsonl table.
+    column: the column of the table (field of the .jsonl) that holds the text.
+    unit: what one text is: "line", "paragraph" or "sentence". By default a row of a table is one text, and a file is
+        split into paragraphs if it has blank lines, else into lines.
+    Returns the distinct texts in order.
+    Raises FileNotFoundError where the path does not exist, ValueError where it does not fit; both say what to change.
     """
     path = Path(path).expanduser()
     if unit not in (None, *_UNITS):
@@ -55,7 +57,7 @@ def _notes(path):
 
 
 def _note(file):
-    """A file's text; of Markdown, what is not code, heading mark or link target."""
+    """A file's text; Markdown without code, heading marks and link targets."""
     text = read_text(file)
     if file.suffix == ".md":
         text = re.sub(r"^(```|~~~).*?^\1[^\n]*$", "", text, flags=re.DOTALL | re.MULTILINE)
@@ -88,8 +90,13 @@ def _column(path, column):
     return [row[column] for _, row in rows if row.get(column)]
 
 
-def read_text(path):
-    """A file's text; ValueError with the place of the first byte that is not UTF-8."""
+def read_text(path: str | Path) -> str:
+    """Read a UTF-8 text file, with or without a byte order mark.
+
+    path: the file.
+    Returns its text with "\\n" at the end of lines.
+    Raises ValueError, with the position of the first byte that is not UTF-8.
+    """
     raw = Path(path).read_bytes()
     try:
         return raw.decode("utf-8-sig").replace("\r\n", "\n")
@@ -101,8 +108,13 @@ def read_text(path):
         ) from None
 
 
-def read_rows(path):
-    """[(line number, {column: value})] of a .csv, .tsv or .jsonl file; ValueError with the line that does not fit."""
+def read_rows(path: str | Path) -> list[tuple[int, dict]]:
+    """Read the rows of a table.
+
+    path: a .csv, .tsv or .jsonl file.
+    Returns [(line number, {column: value})].
+    Raises ValueError, with the line that cannot be read.
+    """
     path, text = Path(path), read_text(path)
     if not text.strip():
         raise ValueError(f"{str(path)!r} is empty")

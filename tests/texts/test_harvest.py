@@ -1,11 +1,19 @@
 """What is read from the files of installed packages, under which names, and what links them."""
 
 import ast
+import os
+import re
+import signal
+import subprocess
+import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
 from threading import Event
 
+import filelock
+import psutil
 import pytest
 
 from course_lib.texts import harvest, python_docs
@@ -111,6 +119,61 @@ def test_names_follow_imports(tmp_path, monkeypatch):
     assert names == sorted(["lib._core", "lib.count", "lib.Frame", "lib.Frame.merge", "lib._core.late"])
 
 
+# --------------------------------------------------------------------------- in several processes
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(code, cache):
+    """Start a script without `if __name__ == "__main__"` in a process group of its own, as a terminal does."""
+    script = cache / "script.py"
+    script.write_text(code)
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_CACHE": str(cache)}
+    return subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=cache,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def test_an_unguarded_script_harvests(tmp_path):
+    code = (
+        "import multiprocessing\nmultiprocessing.set_start_method('spawn')  # as on macOS and Windows\n"
+        "from course_lib.texts.harvest import harvest\nprint(len(harvest(['datasets'], False, processes=2)))\n"
+    )
+    output, errors = start(code, tmp_path).communicate(timeout=120)
+    assert int(output) > 300 and errors == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent to a process group")
+@pytest.mark.parametrize("files", [0, 1], ids=["while the workers start", "while they read"])
+def test_ctrl_c_stops_the_harvest(tmp_path, files):
+    """The workers would need half a minute for all libraries; all that is left is the user's own KeyboardInterrupt."""
+    code = (
+        "import os\nos.cpu_count = lambda: 2\n"
+        "from course_lib.texts import python_docs\n"
+        "try:\n    python_docs.load()\nexcept KeyboardInterrupt:\n    print('interrupted')\n"
+    )
+    process, errors = start(code, tmp_path), b""
+    while not re.search(rb"[1-9]\d*/\d+ \[" if files else rb"\b0/\d+ \[", errors):
+        piece = os.read(process.stderr.fileno(), 4096)
+        assert piece, errors
+        errors += piece
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
+    os.killpg(process.pid, signal.SIGINT)
+    output, rest = process.communicate(timeout=20)
+    errors += rest
+    assert output == b"interrupted\n" and process.returncode == 0
+    assert int(re.findall(rb"(\d+)/\d+ \[", errors)[-1]) < 3_000, "the harvest went on"
+    assert b"Traceback" not in errors and b"arning" not in errors, errors.decode()
+    assert not psutil.wait_procs(children, timeout=20)[1]
+    assert {p.suffix for p in tmp_path.iterdir()} <= {".py", ".lock"}
+
+
 # --------------------------------------------------------------------------- the cache
 
 
@@ -136,11 +199,11 @@ def test_two_that_start_together_harvest_once(empty_cache, monkeypatch):
     read, really, both_looked = python_docs._read_cache, harvest.harvest, Event()
     looked, harvested = [], []
 
-    def look(path):
+    def look(path, **options):
         looked.append(path)
         if len(looked) == 3:  # the first one twice, the second time alone, and the other one
             both_looked.set()
-        return read(path)
+        return read(path, **options)
 
     def once(*arguments):
         harvested.append(arguments)
@@ -157,18 +220,27 @@ def test_two_that_start_together_harvest_once(empty_cache, monkeypatch):
 def test_who_waits_for_anothers_harvest_is_told(empty_cache, monkeypatch, capsys):
     locks = []
 
-    def taken(path, **patience):
+    def taken(lock, **patience):
         locks.append(patience)
         if patience:
-            raise TimeoutError
+            raise filelock.Timeout(lock.lock_file)
         return nullcontext()
 
-    monkeypatch.setattr(python_docs, "WeakFileLock", taken)
+    monkeypatch.setattr(filelock.FileLock, "acquire", taken)
     assert small() and not capsys.readouterr().err  # with `progress=False` nothing is said
     (file,) = empty_cache.glob("*.json")
     file.unlink()
     assert python_docs.load(libraries=("datasets",)).documents and "waiting for it" in capsys.readouterr().err
     assert [bool(patience) for patience in locks] == [True, False] * 2
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), NotImplementedError("no flock here")])
+def test_where_no_lock_can_be_made_the_harvest_goes_on(empty_cache, monkeypatch, error):
+    def refused(lock, **patience):
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refused)
+    assert len(small()) > 300 and len(list(empty_cache.glob("*.json"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -180,14 +252,28 @@ def test_who_waits_for_anothers_harvest_is_told(empty_cache, monkeypatch, capsys
         lambda text: text.replace('"library":["datasets",', '"library":[', 1),
     ],
 )
-def test_a_damaged_cache_is_harvested_again(empty_cache, damage):
+def test_a_damaged_cache_is_named_and_harvested_again(empty_cache, damage):
     first = small()
     (file,) = empty_cache.glob("*.json")
     whole = file.read_text(encoding="utf-8")
     file.write_text(damage(whole), encoding="utf-8")
     assert file.read_text(encoding="utf-8") != whole
-    assert small() == first
-    assert file.read_text(encoding="utf-8") == whole
+    with pytest.warns(UserWarning, match=f"the cached corpus {re.escape(str(file))} cannot be read") as said:
+        assert small() == first
+    assert len(said) == 1 and file.read_text(encoding="utf-8") == whole
+
+
+def test_a_cache_that_may_not_be_read_is_named_and_harvested_again(empty_cache, monkeypatch):
+    first, read = small(), Path.read_text
+
+    def refused(path, **options):
+        if path.suffix == ".json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.warns(UserWarning, match=r"python-docs-\w+.json cannot be read \(PermissionError: .*Permission denied"):
+        assert small() == first
 
 
 def test_a_cache_folder_that_cannot_be_written(tmp_path, monkeypatch):

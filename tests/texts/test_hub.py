@@ -1,4 +1,4 @@
-"""Labelled data: from a local copy, from a dataset repository on disk read by `datasets`, and when there is none."""
+"""Labelled data: from a local copy, from a dataset repository on disk read by `datasets`, and where there is none."""
 
 import json
 import os
@@ -111,6 +111,91 @@ def test_a_judged_query_without_text(beir, tmp_path):
     file.write_text("\n".join(file.read_text().splitlines()[1:]))
     with pytest.raises(ValueError, match="1 judged queries have no text.*'question 0' among them"):
         hub.load_beir("python-questions")
+
+
+# --------------------------------------------------------------------------- where it is
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A current directory and, next to it, an empty COURSE_DATA."""
+    for name in ("here", "data"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+NO_NETWORK = """
+import socket
+touched = []
+
+def refuse(*arguments, **options):
+    touched.append(arguments)
+    raise OSError("the network was touched")
+
+socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
+from course_lib.texts import hub
+found = [hub.available(name) for name in ("nobody/nothing", hub.STSB, "nothing", "nobody/nothing/at-all", "nobody/..")]
+print(found, touched)
+"""
+
+
+def test_looking_for_a_set_never_touches_the_network(tmp_path):
+    places = {"COURSE_DATA": str(tmp_path), "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", NO_NETWORK], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, **places}
+    )
+    assert done.stdout.strip() == f"{[False] * 5} []", done.stderr
+
+
+@pytest.mark.parametrize("name, folder", [("BeIR/SciFact", "BeIR___sci_fact"), ("glue", "glue")])
+def test_a_set_in_the_cache_of_datasets_is_available(here, monkeypatch, name, folder):
+    """`datasets` itself says where it looks; a download that was interrupted does not count."""
+    import datasets
+    from datasets.load import CachedDatasetModuleFactory
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", here)
+    (here / folder / "default" / "0.0.0" / "abc.incomplete").mkdir(parents=True)
+    assert not hub.available(name)
+    (here / folder / "default" / "0.0.0" / "abc").mkdir()
+    assert hub.available(name) and CachedDatasetModuleFactory(name, str(here)).get_module()
+
+
+def test_a_hub_name_is_not_taken_for_an_unrelated_folder(here):
+    for name in ("stsb", "sentence-transformers/stsb"):
+        (here / name).mkdir(parents=True)
+        (here / name / "notes.csv").write_text("a,b\n")
+        assert hub.local_copy(name) is None
+        (here / name / "test.csv").write_text("sentence1,sentence2,score\nx,y,1\n")
+        assert hub.local_copy(name).resolve() == here / name
+        assert hub.load_sts(name) == (["x"], ["y"], [1.0])
+
+
+def test_a_name_stays_inside_course_data(here, tmp_path):
+    for outside in (tmp_path / "secret", tmp_path / "data" / "secret"):
+        outside.mkdir()
+        (outside / "test.csv").write_text("sentence1,sentence2,score\nx,y,1\n")
+    assert hub.local_copy("secret") == tmp_path / "data" / "secret"
+    for name in ("owner/../../secret", "x/../../data/secret", "owner/..", ""):
+        assert hub.local_copy(name) is None, name
+
+
+def test_a_path_upwards_is_relative_to_the_current_directory_only(here, tmp_path, monkeypatch):
+    (tmp_path / "data" / "beside").mkdir()
+    (tmp_path / "data" / "deeper").mkdir()
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "data" / "deeper"))
+    assert hub.local_copy("../beside") is None
+    (tmp_path / "beside").mkdir()
+    assert hub.local_copy("../beside").resolve() == tmp_path / "beside"
+
+
+def test_a_path_is_taken_as_it_is(here):
+    (here / "mine").mkdir()
+    for path in ("./mine", here / "mine", str(here / "mine")):
+        assert hub.local_copy(path).resolve() == here / "mine"
+        with pytest.raises(FileNotFoundError, match="'test.csv' is not in .*mine', which has nothing"):
+            hub.load_sts(path)
 
 
 def test_without_network_and_without_copy_the_error_says_what_to_set(tmp_path):

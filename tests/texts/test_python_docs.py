@@ -166,6 +166,12 @@ def test_questions(docs):
         assert all(docs.split_of(n) == "test" and is_public(n) for n in question["answers"])
 
 
+def test_a_missing_file_of_questions_is_an_error(tmp_path):
+    """An empty list would change the test split."""
+    with pytest.raises(FileNotFoundError, match="questions.jsonl' does not exist.*git checkout data"):
+        python_docs.read_questions(tmp_path / "questions.jsonl")
+
+
 def test_every_library_is_asked_about(docs):
     asked = collections.Counter(library for q in docs.questions for library in {docs[n].library for n in q["answers"]})
     assert set(asked) == set(LIBRARIES) and min(asked.values()) >= 15, asked

@@ -5,6 +5,9 @@ import html
 import io
 import re
 import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import matplotlib
@@ -56,6 +59,8 @@ STYLE = {
     "image.cmap": "Blues",
 }
 
+_STYLED = threading.RLock()
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -75,9 +80,14 @@ class Picture:
         return self.alt
 
 
-def style():
-    """A context in which figures have the course's style: `with plots.style(): figure, axes = plt.subplots()`."""
-    return matplotlib.rc_context(STYLE)
+@contextmanager
+def style() -> Iterator[None]:
+    """A context in which figures have the course's style: `with plots.style(): figure, axes = plt.subplots()`.
+
+    One thread at a time: matplotlib's settings are global, and the training dashboard draws in a thread.
+    """
+    with _STYLED, matplotlib.rc_context(STYLE):
+        yield
 
 
 def show(figure, alt):

@@ -246,18 +246,18 @@ def test_more_than_three_searchers_are_chosen_by_boxes_and_made_when_asked(searc
     assert not controls(widgets.search_box(searchers), ipywidgets.Checkbox)
 
 
-def test_a_judge_orders_what_a_search_finds():
+def test_a_cross_encoder_reorders_what_a_search_finds():
     class ByLength:
         def predict(self, pairs):
             return [-len(text) for _, text in pairs]
 
-    box = widgets.search_box({"words": BM25Search(TEXTS)}, "array", k=2, judge=ByLength())
+    box = widgets.search_box({"words": BM25Search(TEXTS)}, "array", k=2, cross_encoder=ByLength())
     plain = Reader(shown(box)).inside["td"]
     (rerank,) = controls(box, ipywidgets.Checkbox)
     rerank.value = True
-    judged = Reader(shown(box)).inside["td"]
+    reranked = Reader(shown(box)).inside["td"]
     hits = Reranked(BM25Search(TEXTS), ByLength()).search("array", k=2)
-    assert [cell.split(" ")[1] for cell in judged] == [str(hit.id) for hit in hits]
+    assert [cell.split(" ")[1] for cell in reranked] == [str(hit.id) for hit in hits]
     rerank.value = False
     assert Reader(shown(box)).inside["td"] == plain
 

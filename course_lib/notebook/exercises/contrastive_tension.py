@@ -84,8 +84,8 @@ sample_pairs = Exercise(
             _pairs(partners=lambda rest, count, generator: torch.randint(count, rest.shape, generator=generator)),
             "Among the negatives are texts paired with themselves: false negatives, which push apart what a "
             "positive pulls together.",
-            "Pair a text with one that cannot be the text itself: `order.roll(-1)` pairs each with the next in a random "
-            "order.",
+            "Pair each text with one that cannot be the text itself: `order.roll(-1)` pairs it with the next in a "
+            "random order.",
         ),
         Mistake(
             "in the order of the batch",

@@ -143,7 +143,7 @@ hard_negatives = Exercise(
 
 
 def _logits():
-    """Three queries with three negatives each; logits as a cross-encoder gives them, one negative better than its positive."""
+    """Three queries with three negatives each, and a cross-encoder's logits; one negative scores above its positive."""
     return [
         (torch.tensor([10.3, 2.0, -1.5]), torch.tensor([[8.2, 0.3, -4.0], [-2.5, 3.5, 0.5], [-6.0, -1.0, -9.5]])),
         (torch.tensor([0.5, 7.0, 4.0]), torch.tensor([[-0.5, -3.0, 0.1], [6.5, 1.0, -8.0], [2.0, 3.0, 5.5]])),
@@ -190,8 +190,8 @@ margins = Exercise(
             "no negative margins",
             lambda positive, negatives: _margins(positive, negatives).relu(),
             "Negative margins are cut off at 0.",
-            "Where the cross-encoder scores the mined text higher, the margin is negative, and that is what saves GPL from false "
-            "negatives.",
+            "Where the cross-encoder scores the mined text higher, the margin is negative; this is how GPL copes with "
+            "false negatives.",
         ),
         Mistake(
             "absolute",

@@ -48,7 +48,7 @@ def _shares(call, ids, special, probability, mask_id, vocab_size):
 
 
 def _noise(choose=None, masked=0.8, random=0.9, label=None):
-    """BERT's noise with one thing changed. A number below `masked` gives [MASK], one from `random` on a random token."""
+    """BERT's noise with one thing changed. Below `masked` a token becomes [MASK], from `random` on a random one."""
 
     def mask_tokens(ids, special, probability, mask_id, vocab_size):
         ordinary = (torch.rand(ids.shape) < probability) & ~special

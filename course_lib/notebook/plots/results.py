@@ -1,13 +1,20 @@
-"""Figures of results: which method is better where, and whether the difference is real."""
+"""Figures of results: which method is better on which task, and whether the difference is real."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from numpy.typing import ArrayLike
 
+from course_lib.evaluation.significance import Difference
+from course_lib.experiments.comparison import table, task_titles
 from course_lib.notebook.plots.picture import (
     COLOURS,
     LINES,
     MARKERS,
+    Picture,
     headline,
     ink,
     legend_beside,
@@ -23,11 +30,19 @@ from course_lib.notebook.plots.picture import (
 )
 
 
-def comparison_bars(records, tasks=None, title="Results on held-out texts"):
+def comparison_bars(
+    records: Iterable[Any],
+    tasks: Sequence[str] | dict[str, str] | None = None,
+    title: str = "Results on held-out texts",
+) -> Picture:
     """Methods on tasks as bars with 95 % intervals; BM25 is a dashed line in each panel, not a bar.
 
-    records: RunRecords, or the rows that `comparison.table` makes of them. tasks: which to show, in this order; a list
-    of names or {name: heading}. A method not measured on a task has a dash.
+    A method that was not measured on a task has a dash.
+
+    records: run records, or the rows that `table` makes of them.
+    tasks: which to show, in this order: names, or {name: heading}; None for all.
+    title: of the figure.
+    Returns a Picture. Raises ValueError without a record, and for a task that nobody measured.
     """
     rows, headings = _rows(records, tasks)
     bars = [r for r in rows if r["method"] != "BM25"] or rows
@@ -53,16 +68,28 @@ def comparison_bars(records, tasks=None, title="Results on held-out texts"):
     return show(figure, f"Bars, {plain(title)}, with 95 % intervals. " + "; ".join(told) + ".")
 
 
-def comparison_picture(records):
-    """The figure of `comparison_bars` as PNG bytes, for a file."""
+def comparison_picture(records: Iterable[Any]) -> bytes:
+    """The figure of `comparison_bars` as PNG bytes, for a file.
+
+    records: run records.
+    """
     return comparison_bars(records).data
 
 
-def gains(tasks, baseline, title="Gains", xlabel="nDCG@10, gain"):
-    """Differences from one baseline as points with 95 % intervals: a panel a task, the baseline a line at 0.
+def gains(
+    tasks: dict[str, dict[str, dict[str, Difference | None]]],
+    baseline: str,
+    title: str = "Gains",
+    xlabel: str = "nDCG@10, gain",
+) -> Picture:
+    """Differences from one baseline as points with 95 % intervals: one panel per task, the baseline a line at 0.
 
-    tasks: {heading: {series: {row: Difference}}}, at most 7 series, told apart by colour and marker. A row that a task has
-    no Difference for, or None, is marked there as not recorded. baseline: what was subtracted, in words.
+    tasks: {heading: {series: {row: Difference}}}, at most 7 series, each with its own colour and marker. Where a task
+        has no Difference for a row, or None, the row is marked as not recorded.
+    baseline: what was subtracted, in words.
+    title: of the figure.
+    xlabel: of every panel.
+    Returns a Picture.
     """
     series, rows = _series_and_rows(tasks)
     with style():
@@ -89,10 +116,21 @@ def gains(tasks, baseline, title="Gains", xlabel="nDCG@10, gain"):
     )
 
 
-def bootstrap_distribution(differences, observed, low, high, title="Is the difference real?", xlabel="Difference"):
+def bootstrap_distribution(
+    differences: ArrayLike,
+    observed: float,
+    low: float,
+    high: float,
+    title: str = "Is the difference real?",
+    xlabel: str = "Difference",
+) -> Picture:
     """Differences between two systems in bootstrap resamples, with the observed one, its interval, and zero.
 
-    differences: (samples,), of resampled queries. observed, low, high: as `evaluation.paired_bootstrap` gives them.
+    differences: (samples,), of resampled queries.
+    observed, low, high: as `evaluation.paired_bootstrap` returns them.
+    title: of the figure.
+    xlabel: what the difference is of.
+    Returns a Picture. Raises ValueError where observed lies outside low to high.
     """
     differences = numbers(differences, "differences", ndim=1)
     observed, low, high = (
@@ -119,11 +157,13 @@ def bootstrap_distribution(differences, observed, low, high, title="Is the diffe
     )
 
 
-def memory_bars(methods, title="Memory of one training step"):
-    """Where the memory of a training goes: one bar a method, stacked of its parts, its sum behind it.
+def memory_bars(methods: dict[str, dict[str, float]], title: str = "Memory of one training step") -> Picture:
+    """Where the memory of a training goes: one bar per method, stacked from its parts, with its sum at the end.
 
-    methods: {method: {part: megabytes}}, as weights, gradients, optimiser, activations, logits; at most 7 parts in all.
-    A part that a method does not have, or of 0, is left out of its bar.
+    methods: {method: {part: megabytes}}, with parts such as weights, gradients, optimiser, activations and logits; at
+        most 7 different ones. A part of 0 is left out of its bar.
+    title: of the figure.
+    Returns a Picture. Raises ValueError for more parts, a negative one, and a method without any memory.
     """
     methods = {m: _parts(parts, m) for m, parts in mapping(methods, "methods").items()}
     names = list(dict.fromkeys(part for parts in methods.values() for part in parts))
@@ -156,7 +196,7 @@ def memory_bars(methods, title="Memory of one training step"):
 
 
 def _series_and_rows(tasks):
-    """The names of the series and of the rows, in the order in which they come first."""
+    """The names of the series and of the rows, in the order of their first appearance."""
     for heading, of in mapping(tasks, "tasks").items():
         for name, row in mapping(of, f"tasks[{heading!r}]").items():
             mapping(row, f"tasks[{heading!r}][{name!r}]")
@@ -217,8 +257,6 @@ def _rows(records, tasks):
         rows = records
         headings = {k: k for r in rows for k, v in r.items() if isinstance(v, tuple)}
     else:
-        from course_lib.experiments.comparison import table, task_titles
-
         rows, headings = table(records), task_titles(records)
     unknown = [t for t in tasks or () if t not in headings]
     if unknown or not headings:

@@ -27,9 +27,10 @@ class Panel(ipywidgets.VBox):
 
 
 def as_text(text: object) -> str:
-    """Escape a text, so that HTML shows it as it is: markup stays text, and $…$, \\(…\\) and \\begin{…} are not typeset.
+    """Escape a text, so that HTML shows it as it is.
 
-    MathJax reads no formula across an element, so each character that may begin one gets an element of its own.
+    Markup stays text, and $…$, \\(…\\) and \\begin{…} are not typeset: MathJax reads no formula across an element, so
+    each character that may begin one gets its own element.
 
     text: a string, or anything that `str` takes.
     Returns HTML.

@@ -138,7 +138,7 @@ def _breakable(name):
 
 
 def _excerpt(question, text):
-    """A text as HTML with shared words marked, and their number; a long text begins shortly before the first of them."""
+    """A text as HTML with shared words marked, and their number; a long text begins shortly before the first."""
     pieces = re.split(r"([^\W_]+)", text)  # every second piece is a word, or several that camel case joins
     shared = [matched_words(question, piece) if i % 2 else [] for i, piece in enumerate(pieces)]
     first = next((i for i, words in enumerate(shared) if words), 0)

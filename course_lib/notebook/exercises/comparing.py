@@ -69,13 +69,7 @@ class Difference:
 
 
 def difference(
-    expected: Any,
-    got: Any,
-    tolerance: float,
-    strict: bool = False,
-    shapes: bool = True,
-    values: bool = True,
-    what: str = "",
+    expected, got, tolerance: float, strict: bool = False, shapes: bool = True, values: bool = True, what: str = ""
 ) -> Difference | None:
     """The first Difference between two results, or None.
 

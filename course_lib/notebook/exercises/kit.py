@@ -118,16 +118,9 @@ class Exercise:
         function: the learner's, not called.
         """
         outcome = self.check(function)
-        reasons = {
-            "not attempted": "yours is not attempted yet",
-            "raised": "yours raises an error",
-            "wrong": "yours is not right yet",
-        }
-        print(
-            f"{self.title}: the notebook goes on with your own function."
-            if outcome.right
-            else f"{self.title}: the notebook goes on with the library's function; {reasons[outcome.status]}."
-        )
+        reasons = {"not attempted": "is not attempted yet", "raised": "raises an error", "wrong": "is not right yet"}
+        why = f"the library's function; yours {reasons[outcome.status]}" if not outcome.right else "your own function"
+        print(f"{self.title}: the notebook goes on with {why}.")
         return function if outcome.right else self.reference
 
     def hint(self) -> Shown:

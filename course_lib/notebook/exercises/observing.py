@@ -169,7 +169,7 @@ def _parameters(function, count):
     return [*names, *(f"argument {n}" for n in range(len(names) + 1, count + 1))][:count]
 
 
-def signature_that_refuses(function: Callable, case: tuple | dict) -> str | None:
+def refused_signature(function: Callable, case: tuple | dict) -> str | None:
     """The function's own signature where it cannot be called with the arguments of a case, else None."""
     try:
         signature = inspect.signature(function)

@@ -7,14 +7,7 @@ from typing import Any
 import torch
 
 from course_lib.notebook.exercises.comparing import Difference, difference
-from course_lib.notebook.exercises.observing import (
-    GENERATORS,
-    Observation,
-    missing,
-    named,
-    observe_all,
-    signature_that_refuses,
-)
+from course_lib.notebook.exercises.observing import GENERATORS, missing, named, observe_all, refused_signature
 from course_lib.notebook.exercises.running import TimeIsUp, line_in, run
 from course_lib.notebook.exercises.showing import Outcome, show_value, values_apart
 
@@ -32,7 +25,7 @@ def verdict(exercise: Any, function: Callable) -> Outcome:
             "not attempted" if function is None or function is ... else "wrong",
             "`check` takes the function itself: write its name without calling it.",
         )
-    refused = signature_that_refuses(function, exercise.argument_sets[0])
+    refused = refused_signature(function, exercise.argument_sets[0])
     if refused:
         call = f"{exercise.name.split('.')[1]}({', '.join(named(exercise, exercise.argument_sets[0]))})"
         return _outcome(exercise, "raised", f"It is called as `{call}`, and yours takes `{refused}`.")
@@ -57,7 +50,7 @@ def verdict(exercise: Any, function: Callable) -> Outcome:
     return _outcome(exercise, "wrong", mistake.message, hint=mistake.hint, mistake=mistake.name, notes=notes)
 
 
-def behaves_like(exercise: Any, seen: list[Observation], mistake: Any) -> bool:
+def behaves_like(exercise: Any, seen: list, mistake: Any) -> bool:
     """Whether a function did what a mistake does, in every case.
 
     exercise: an `Exercise`.

@@ -6,10 +6,11 @@ For a figure of your own: `with plots.style(): figure, axes = plt.subplots()`, t
 """
 
 from course_lib.notebook.plots.diagrams import loss_relations, pipeline
+from course_lib.notebook.plots.labels import words
 from course_lib.notebook.plots.maps import sentence_map
 from course_lib.notebook.plots.noise import token_noise
 from course_lib.notebook.plots.paths import alignment_uniformity, frontier
-from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style, words
+from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style
 from course_lib.notebook.plots.results import (
     bootstrap_distribution,
     comparison_bars,
@@ -17,12 +18,7 @@ from course_lib.notebook.plots.results import (
     gains,
     memory_bars,
 )
-from course_lib.notebook.plots.texts import (
-    attention_map,
-    cosine_histogram,
-    histogram,
-    similarity_heatmap,
-)
+from course_lib.notebook.plots.texts import attention_map, cosine_histogram, histogram, similarity_heatmap
 from course_lib.notebook.plots.training import curves, learning_rates, training_curves
 
 __all__ = [

@@ -6,7 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 
-from course_lib.notebook.plots.picture import COLOURS, GREY, PALE, Picture, headline, ink, plain, show, style, words
+from course_lib.notebook.plots.labels import plain, words
+from course_lib.notebook.plots.layout import headline, ink
+from course_lib.notebook.plots.picture import COLOURS, GREY, PALE, Picture, show, style
 
 ROW = {"fill": False, "edgecolor": "black", "linewidth": 3}
 COLUMN = {"fill": False, "edgecolor": COLOURS[1], "linewidth": 3, "linestyle": (0, (3, 1.2))}

@@ -6,14 +6,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from course_lib.notebook.plots.picture import COLOURS, MARKERS, Picture, mapping, numbers, plain, show, style, words
+from course_lib.notebook.plots.checks import mapping, numbers
+from course_lib.notebook.plots.labels import plain, words
+from course_lib.notebook.plots.picture import COLOURS, MARKERS, Picture, show, style
 
 
 def sentence_map(
-    panels: dict[str, ArrayLike],
-    groups: Sequence[str],
-    texts: Sequence[str] | None = None,
-    title: str = "Map of texts",
+    panels: dict[str, ArrayLike], groups: Sequence[str], texts: Sequence[str] | None = None, title: str = "Map of texts"
 ) -> Picture:
     """Embeddings projected on their two principal components, one panel per encoder, one colour and marker per group.
 

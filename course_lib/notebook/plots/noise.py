@@ -7,9 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.textpath import TextPath
-from numpy.typing import ArrayLike
 
-from course_lib.notebook.plots.picture import GREY, PALE, Picture, headline, mapping, plain, quote, show, style, words
+from course_lib.notebook.plots.checks import mapping
+from course_lib.notebook.plots.labels import plain, quote, words
+from course_lib.notebook.plots.layout import headline
+from course_lib.notebook.plots.picture import GREY, PALE, Picture, show, style
 
 NOISE = {
     "kept": (PALE, "black", "normal"),
@@ -19,10 +21,7 @@ NOISE = {
 
 
 def token_noise(
-    tokens: Sequence[str],
-    draws: dict[str, Sequence[str | None]],
-    predicted: dict[str, ArrayLike] | None = None,
-    title: str = "Noise on one sentence",
+    tokens: Sequence[str], draws: dict, predicted: dict | None = None, title: str = "Noise on one sentence"
 ) -> Picture:
     """A sentence and noisy copies of it, one below the other: which tokens were deleted and which replaced.
 

@@ -5,34 +5,18 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
-from course_lib.notebook.plots.picture import (
-    COLOURS,
-    LINES,
-    MARKERS,
-    Picture,
-    headline,
-    legend_beside,
-    level_lines,
-    mapping,
-    numbers,
-    plain,
-    short,
-    show,
-    style,
-    words,
-)
+from course_lib.notebook.plots.checks import mapping, numbers
+from course_lib.notebook.plots.labels import plain, short, words
+from course_lib.notebook.plots.layout import headline, legend_beside, level_lines
+from course_lib.notebook.plots.picture import COLOURS, LINES, MARKERS, Picture, show, style
 
 # where an axis of seconds may have ticks, the most useful first
 TICKS = (60, 600, 3600, 10, 1, 36_000, 120, 1800, 360, 30, 7200, 5, 86_400, 18_000, 0.1)
 
 
 def frontier(
-    methods: dict[str, ArrayLike],
-    ylabel: str,
-    references: dict[str, float] | None = None,
-    title: str = "What training time buys",
+    methods: dict, ylabel: str, references: dict | None = None, title: str = "What training time buys"
 ) -> Picture:
     """Quality against seconds of training, on a logarithmic axis of time: one line per method.
 
@@ -64,7 +48,7 @@ def frontier(
 
 
 def alignment_uniformity(
-    points: dict[str, ArrayLike], title: str = "Alignment and uniformity", steps: Sequence[int] | None = None
+    points: dict, title: str = "Alignment and uniformity", steps: Sequence[int] | None = None
 ) -> Picture:
     """Where encoders stand: alignment of positive pairs against uniformity of all; lower is better on both axes.
 

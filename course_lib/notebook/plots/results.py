@@ -1,39 +1,19 @@
 """Figures of results: which method is better on which task, and whether the difference is real."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
-from course_lib.evaluation.significance import Difference
 from course_lib.experiments.comparison import table, task_titles
-from course_lib.notebook.plots.picture import (
-    COLOURS,
-    LINES,
-    MARKERS,
-    Picture,
-    headline,
-    ink,
-    legend_beside,
-    mapping,
-    measure,
-    numbers,
-    panel_grid,
-    plain,
-    short,
-    show,
-    style,
-    words,
-)
+from course_lib.notebook.plots.checks import mapping, numbers
+from course_lib.notebook.plots.labels import measure, plain, short, words
+from course_lib.notebook.plots.layout import headline, ink, legend_beside, panel_grid
+from course_lib.notebook.plots.picture import COLOURS, LINES, MARKERS, Picture, show, style
 
 
 def comparison_bars(
-    records: Iterable[Any],
-    tasks: Sequence[str] | dict[str, str] | None = None,
-    title: str = "Results on held-out texts",
+    records: list, tasks: list | dict | None = None, title: str = "Results on held-out texts"
 ) -> Picture:
     """Methods on tasks as bars with 95 % intervals; BM25 is a dashed line in each panel, not a bar.
 
@@ -68,7 +48,7 @@ def comparison_bars(
     return show(figure, f"Bars, {plain(title)}, with 95 % intervals. " + "; ".join(told) + ".")
 
 
-def comparison_picture(records: Iterable[Any]) -> bytes:
+def comparison_picture(records: list) -> bytes:
     """The figure of `comparison_bars` as PNG bytes, for a file.
 
     records: run records.
@@ -76,12 +56,7 @@ def comparison_picture(records: Iterable[Any]) -> bytes:
     return comparison_bars(records).data
 
 
-def gains(
-    tasks: dict[str, dict[str, dict[str, Difference | None]]],
-    baseline: str,
-    title: str = "Gains",
-    xlabel: str = "nDCG@10, gain",
-) -> Picture:
+def gains(tasks: dict, baseline: str, title: str = "Gains", xlabel: str = "nDCG@10, gain") -> Picture:
     """Differences from one baseline as points with 95 % intervals: one panel per task, the baseline a line at 0.
 
     tasks: {heading: {series: {row: Difference}}}, at most 7 series, each with its own colour and marker. Where a task

@@ -6,22 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from course_lib.notebook.plots.picture import (
-    COLOURS,
-    LINES,
-    Picture,
-    headline,
-    ink,
-    legend_beside,
-    mapping,
-    numbers,
-    plain,
-    quote,
-    same_length,
-    show,
-    style,
-    words,
-)
+from course_lib.notebook.plots.checks import mapping, numbers, same_length
+from course_lib.notebook.plots.labels import plain, quote, words
+from course_lib.notebook.plots.layout import headline, ink, legend_beside
+from course_lib.notebook.plots.picture import COLOURS, LINES, Picture, show, style
 
 
 def similarity_heatmap(labels: Sequence[str], matrix: ArrayLike, title: str = "Cosine similarity") -> Picture:
@@ -80,13 +68,7 @@ def attention_map(tokens: Sequence[str], weights: ArrayLike, title: str = "Atten
     )
 
 
-def histogram(
-    groups: dict[str, ArrayLike] | dict[str, dict[str, ArrayLike]],
-    xlabel: str,
-    title: str = "Distribution",
-    of: str = "values",
-    bins: int = 30,
-) -> Picture:
+def histogram(groups: dict, xlabel: str, title: str = "Distribution", of: str = "values", bins: int = 30) -> Picture:
     """How numbers are distributed: one outline per group, with its mean.
 
     groups: {name: (N,) numbers}, or {panel: {name: (N,) numbers}}, drawn one below the other on one scale; at most 7

@@ -8,33 +8,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from course_lib.notebook.plots.picture import (
-    COLOURS,
-    LINES,
-    MARKERS,
-    Picture,
-    headline,
-    legend_beside,
-    level_lines,
-    mapping,
-    measure,
-    numbers,
-    panel_grid,
-    plain,
-    short,
-    show,
-    style,
-    words,
-)
+from course_lib.notebook.plots.checks import mapping, numbers
+from course_lib.notebook.plots.labels import measure, plain, short, words
+from course_lib.notebook.plots.layout import headline, legend_beside, level_lines, panel_grid
+from course_lib.notebook.plots.picture import COLOURS, LINES, MARKERS, Picture, show, style
 
 
 def curves(
-    series: dict[str, ArrayLike],
-    ylabel: str,
-    xlabel: str = "Step",
-    title: str = "",
-    smooth: int = 1,
-    references: dict[str, float] | None = None,
+    series: dict, ylabel: str, xlabel: str = "Step", title: str = "", smooth: int = 1, references: dict | None = None
 ) -> Picture:
     """Lines by step; of several seeds their mean, in a band from the lowest to the highest.
 

@@ -48,7 +48,5 @@ def same_length(labels: list, matrix: np.ndarray, name: str) -> int:
     Raises ValueError where it has not.
     """
     if matrix.shape != (len(labels), len(labels)):
-        raise ValueError(
-            f"{name} holds {len(labels)} for a matrix of shape {matrix.shape}; pass one per row and column"
-        )
+        raise ValueError(f"{name} holds {len(labels)} for a matrix of shape {matrix.shape}; pass one for each row")
     return len(labels)

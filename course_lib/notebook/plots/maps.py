@@ -65,10 +65,8 @@ def _check_map(panels, groups, texts):
     """The different groups, in the order of their first texts; ValueError for what does not fit together."""
     for name, x in panels.items():
         if len(x) != len(groups) or min(x.shape) < 2:
-            raise ValueError(
-                f"panels[{name!r}] has shape {x.shape} for {len(groups)} groups; pass one row a text, "
-                "at least 2 rows and 2 columns"
-            )
+            shapes = f"panels[{name!r}] has shape {x.shape} for {len(groups)} groups"
+            raise ValueError(f"{shapes}; pass one row per text, at least 2 rows and 2 columns")
     if texts is not None and len(texts) != len(groups):
         raise ValueError(f"texts holds {len(texts)} for {len(groups)} groups; pass one text for each row, or none")
     if len(set(groups)) > len(COLOURS):

@@ -74,9 +74,7 @@ def _noisy(draw, n, name):
 def _framed(name, rows, flags, n):
     flags = np.asarray(flags, dtype=bool)
     if name not in rows or flags.shape != (n,):
-        raise ValueError(
-            f"predicted[{name!r}] has shape {flags.shape}; pass, for a name in draws, one for each of the {n} tokens"
-        )
+        raise ValueError(f"predicted[{name!r}] has shape {flags.shape}; pass {n} flags, for a name that draws has")
     return flags
 
 

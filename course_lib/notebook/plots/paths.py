@@ -93,9 +93,7 @@ def _by_seconds(points, name):
     """(n, 4) of seconds, value, low, high, by seconds; low and high are the value where none were given."""
     path = np.atleast_2d(numbers(points, name))
     if path.ndim != 2 or path.shape[1] not in (2, 4):
-        raise ValueError(
-            f"{name} has shape {path.shape}; pass (seconds, value) or (seconds, value, low, high) per point"
-        )
+        raise ValueError(f"{name} has shape {path.shape}; pass points (seconds, value) or (seconds, value, low, high)")
     if path[:, 0].min() <= 0:
         raise ValueError(
             f"{name} has a point at {path[:, 0].min():g} seconds, which a logarithmic axis does not have; "

@@ -86,9 +86,8 @@ def gains(tasks: dict, baseline: str, title: str = "Gains", xlabel: str = "nDCG@
         )
         for heading, of in tasks.items()
     ]
-    return show(
-        figure, f"Points, {plain(title)}, with 95 % intervals; 0 is {plain(baseline)}. " + "; ".join(told) + "."
-    )
+    alt = f"Points, {plain(title)}, with 95 % intervals; 0 is {plain(baseline)}. "
+    return show(figure, alt + "; ".join(told) + ".")
 
 
 def bootstrap_distribution(
@@ -143,10 +142,7 @@ def memory_bars(methods: dict[str, dict[str, float]], title: str = "Memory of on
     methods = {m: _parts(parts, m) for m, parts in mapping(methods, "methods").items()}
     names = list(dict.fromkeys(part for parts in methods.values() for part in parts))
     if len(names) > len(COLOURS):
-        raise ValueError(
-            f"methods holds {len(names)} different parts; at most {len(COLOURS)} can be told apart: add "
-            "up the small ones"
-        )
+        raise ValueError(f"methods holds {len(names)} different parts, above {len(COLOURS)}; add up the small ones")
     longest = max(sum(parts.values()) for parts in methods.values())
     with style():
         figure = Figure(figsize=(9.5, 1.5 + 0.55 * len(methods)))
@@ -178,9 +174,8 @@ def _series_and_rows(tasks):
             for d in filter(None, row.values()):
                 numbers(tuple(d)[:3], f"tasks[{heading!r}][{name!r}]")
     series = dict.fromkeys(name for of in tasks.values() for name in of)
-    return list(mapping(series, "series", most=len(COLOURS))), list(
-        dict.fromkeys(row for of in tasks.values() for rows in of.values() for row in rows)
-    )
+    rows = dict.fromkeys(row for of in tasks.values() for rows in of.values() for row in rows)
+    return list(mapping(series, "series", most=len(COLOURS))), list(rows)
 
 
 def _gain_panel(axes, of, series, rows, baseline):

@@ -1,4 +1,4 @@
-"""What only a notebook needs: the first cell, the profile, plots."""
+"""What only a notebook needs: its first cell, exercises, plots and widgets."""
 
 from course_lib.notebook.start import start
 

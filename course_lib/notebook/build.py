@@ -9,39 +9,43 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbformat import NotebookNode
 
 from course_lib.experiments.comparison import machine
-from course_lib.experiments.profiles import current_profile
-from course_lib.notebook.start import TIMES
+from course_lib.experiments.profiles import Profile, current_profile
+from course_lib.notebook.start import TIMES, recorded_times
 from course_lib.storage import write_atomically
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
-def build(path, profile, seconds_a_cell=1800):
-    """Execute one notebook in place on a fresh kernel, note how long it took, and return the seconds.
+def build(path: Path, profile: Profile, seconds_per_cell: int = 1800) -> float:
+    """Execute one notebook in place on a fresh kernel, and note how long it took.
 
-    An error in a cell is raised, and the file stays as it was.
+    path: of the .ipynb file.
+    profile: the one that the kernel chooses from COURSE_PROFILE; the time is noted under its name.
+    seconds_per_cell: the most that one cell may take.
+    Returns the seconds it took. Raises what a cell raises; the file then stays as it was.
     """
     notebook = nbformat.read(path, as_version=4)
     began = time.perf_counter()
-    _execute(notebook, path.parent, seconds_a_cell)
+    _execute(notebook, path.parent, seconds_per_cell)
     taken = time.perf_counter() - began
     _note_time(path.stem, profile, taken)
     # the first cell prints the time that a notebook takes, which is known only now
     first = next(c for c in notebook.cells if c.cell_type == "code")
     again = nbformat.v4.new_notebook(cells=[nbformat.from_dict(first)])
-    _execute(again, path.parent, seconds_a_cell)
+    _execute(again, path.parent, seconds_per_cell)
     first.outputs = again.cells[0].outputs
     clean(notebook)
     write_atomically(path, nbformat.writes(notebook) + "\n")
     return taken
 
 
-def _execute(notebook, folder, seconds_a_cell):
+def _execute(notebook, folder, seconds_per_cell):
     NotebookClient(
         notebook,
-        timeout=seconds_a_cell,
+        timeout=seconds_per_cell,
         kernel_name="python3",
         coalesce_streams=True,
         resources={"metadata": {"path": folder}},
@@ -49,8 +53,7 @@ def _execute(notebook, folder, seconds_a_cell):
 
 
 def _note_time(name, profile, seconds):
-    times = json.loads(TIMES.read_text(encoding="utf-8")) if TIMES.is_file() else {}
-    here = machine()
+    times, here = recorded_times(), machine()
     times.setdefault(profile.name, {})[name] = {
         "minutes": round(seconds / 60, 2),
         "machine": here["gpu"] or f"{here['cores']} CPU cores ({here['instructions']})",
@@ -58,8 +61,13 @@ def _note_time(name, profile, seconds):
     write_atomically(TIMES, json.dumps(times, indent=1, sort_keys=True) + "\n")
 
 
-def clean(notebook):
-    """Leave in a notebook what a reader needs: no widget state, no execution times, no machine's paths, stable ids."""
+def clean(notebook: NotebookNode) -> None:
+    """Remove from a notebook, in place, what a reader does not need.
+
+    Widget state, progress bars, execution times and this machine's paths go; cell ids become stable ones.
+
+    notebook: as `nbformat.read` returns it, executed.
+    """
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -83,7 +91,7 @@ def clean(notebook):
 
 
 def _is_progress(output):
-    """A progress bar: on stderr as text, or as a widget that brings no still form to show in its place."""
+    """Whether an output is a progress bar: text on stderr, or a widget without HTML to show in its place."""
     data = output.get("data", {})
     text = output.get("text", "") or str(data.get("text/plain", ""))
     bar = re.search(r"\d+%\||it/s\]|step/s|0%\|", text) is not None
@@ -95,8 +103,8 @@ def _without_paths(text):
     return text.replace(str(NOTEBOOKS.parent), "…").replace(home, "~")
 
 
-def main():
-    """Execute the notebooks named, or all."""
+def main() -> None:
+    """Execute the notebooks that are named, or all of them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("notebooks", nargs="*", type=Path)
     options = parser.parse_args()

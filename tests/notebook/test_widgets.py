@@ -1,6 +1,5 @@
 """Widgets without a front end: what they show follows their controls, and text stays text."""
 
-import _thread
 import html
 import json
 import re
@@ -18,7 +17,7 @@ from course_lib import functional
 from course_lib.notebook import build, widgets
 from course_lib.objectives import SimCSE
 from course_lib.search import BM25Search, ExactSearch, Reranked
-from course_lib.training import TrainingConfig, train
+from course_lib.training import TrainingConfig
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NASTY = (
@@ -247,18 +246,18 @@ def test_more_than_three_searchers_are_chosen_by_boxes_and_made_when_asked(searc
     assert not controls(widgets.search_box(searchers), ipywidgets.Checkbox)
 
 
-def test_a_judge_orders_what_a_search_finds():
+def test_a_cross_encoder_reorders_what_a_search_finds():
     class ByLength:
         def predict(self, pairs):
             return [-len(text) for _, text in pairs]
 
-    box = widgets.search_box({"words": BM25Search(TEXTS)}, "array", k=2, judge=ByLength())
+    box = widgets.search_box({"words": BM25Search(TEXTS)}, "array", k=2, cross_encoder=ByLength())
     plain = Reader(shown(box)).inside["td"]
     (rerank,) = controls(box, ipywidgets.Checkbox)
     rerank.value = True
-    judged = Reader(shown(box)).inside["td"]
+    reranked = Reader(shown(box)).inside["td"]
     hits = Reranked(BM25Search(TEXTS), ByLength()).search("array", k=2)
-    assert [cell.split(" ")[1] for cell in judged] == [str(hit.id) for hit in hits]
+    assert [cell.split(" ")[1] for cell in reranked] == [str(hit.id) for hit in hits]
     rerank.value = False
     assert Reader(shown(box)).inside["td"] == plain
 
@@ -461,97 +460,6 @@ def test_a_noise_that_cannot_be_is_named(encoder):
     with pytest.raises(ValueError, match="deletion is 60"):
         widgets.noise_sliders(encoder, SENTENCE, deletion=60)
     assert len(controls(widgets.noise_sliders(encoder, SENTENCE, masking=None), ipywidgets.FloatSlider)) == 1
-
-
-# --------------------------------------------------------------------------- training dashboard
-
-
-def score(encoder):
-    """How far the embeddings of the sentences are from one another; grows as SimCSE trains."""
-    x = encoder.encode(SENTENCES, normalize=True)
-    return {"spread": 1 - float((x @ x.T).mean()), "other": 0.5}
-
-
-CONFIG = TrainingConfig(steps=6, batch_size=4, evaluate_every=2, learning_rate=1e-3, accumulate=2)
-
-
-def test_a_watched_training_is_the_same_training(shallow, docs):
-    texts = docs.train.sentences[:100]
-    plain, watched = SimCSE(shallow(1)), SimCSE(shallow(1))
-    expected = train(plain, texts, CONFIG, evaluate=score, progress=False)
-    dashboard = widgets.training_dashboard(watched, texts, CONFIG, score)
-    record = dashboard.result()
-    assert record.outcome == "finished" and record.losses == expected.losses
-    measured = [(e["step"], e["spread"]) for e in record.evaluations]
-    assert measured == [(e["step"], e["spread"]) for e in expected.evaluations]
-    assert all(torch.equal(a, b) for a, b in zip(plain.state_dict().values(), watched.state_dict().values()))
-    assert not watched._forward_hooks
-    assert "finished: 6 steps" in Reader(shown(dashboard)).text and "6 steps" in alt(dashboard)
-    assert dashboard.button.disabled
-
-
-def test_the_curves_are_live(shallow, docs, monkeypatch):
-    """Every step draws; the last loss drawn is that of the record."""
-    from course_lib.notebook.widgets import dashboard as module
-
-    drawn, live = [], module._live
-
-    def watched(*state):
-        picture = live(*state)
-        drawn.append(picture.alt)
-        return picture
-
-    monkeypatch.setattr(module, "DRAWING_PAUSE", 0)
-    monkeypatch.setattr(module, "DRAWING_SHARE", float("inf"))
-    monkeypatch.setattr(module, "_live", watched)
-    record = widgets.training_dashboard(SimCSE(shallow(1)), docs.train.sentences[:100], CONFIG, score).result()
-    assert [float(re.search(r"Loss (\S+) at step", text)[1]) for text in drawn] == [round(x, 3) for x in record.losses]
-    assert f"spread {record.evaluations[1]['spread']:.3f} at step 4" in drawn[4]
-
-
-@pytest.mark.parametrize(
-    "press",
-    [lambda dashboard: dashboard.button.click(), lambda _: _thread.interrupt_main()],
-    ids=["button", "interrupted kernel"],
-)
-def test_stopping_keeps_the_best_weights(shallow, docs, press):
-    objective, dashboards, kept = SimCSE(shallow(1)), [], {}
-
-    def falling(encoder):
-        """The first evaluation is the best; the second stops the training."""
-        if not kept:
-            kept.update({k: v.clone() for k, v in objective.state_dict().items()})
-            return {"score": 1.0}
-        press(dashboards[0])
-        return {"score": 0.5}
-
-    config = TrainingConfig(steps=1000, batch_size=4, evaluate_every=3, learning_rate=1e-3)
-    ready = _thread.allocate_lock()
-    ready.acquire()
-
-    def waiting(encoder):
-        with ready:  # the dashboard is made before anybody presses its button
-            return falling(encoder)
-
-    dashboards.append(widgets.training_dashboard(objective, docs.train.sentences[:100], config, waiting))
-    ready.release()
-    record = dashboards[0].result()
-    assert record.outcome == "interrupted" and 6 <= len(record.steps) < 1000
-    assert all(torch.equal(v, kept[k]) for k, v in objective.state_dict().items())
-    assert "weights of step 3, which scored best (score 1.000)" in Reader(shown(dashboards[0])).text
-
-
-def test_an_error_is_raised_and_told(shallow):
-    with pytest.raises(ValueError, match="texts"):
-        widgets.training_dashboard(SimCSE(shallow(1)), ["one text"], CONFIG)
-
-    def failing(encoder):
-        raise RuntimeError("the <b> judge is ill")
-
-    dashboard = widgets.training_dashboard(SimCSE(shallow(1)), SENTENCES * 8, CONFIG, failing)
-    with pytest.raises(RuntimeError, match="judge is ill"):
-        dashboard.result()
-    assert "RuntimeError: the <b> judge is ill" in Reader(shown(dashboard)).text
 
 
 # --------------------------------------------------------------------------- map

@@ -1,7 +1,7 @@
-"""Exercises that say which mistake it is: `from course_lib.notebook.exercises import simcse`.
+"""Exercises that recognise typical mistakes: `from course_lib.notebook.exercises import simcse`.
 
-One module a notebook, with `NOTEBOOK`, the notebook's name, and its exercises as variables. A new module is found
-without being listed here.
+There is one module per notebook, with `NOTEBOOK`, the notebook's name, and its exercises as variables. A new module is
+found without being listed here.
 """
 
 import importlib
@@ -12,15 +12,15 @@ from course_lib.notebook.exercises.kit import DIFFICULTIES, Exercise
 from course_lib.notebook.exercises.showing import Shown, box, inline
 
 
-def all_exercises():
+def all_exercises() -> list[Exercise]:
     """Every Exercise of every module in this package, in the order of the notebooks and of their definition."""
     modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
     topics = sorted((m for m in modules if hasattr(m, "NOTEBOOK")), key=lambda m: m.NOTEBOOK)
     return [e for module in topics for e in vars(module).values() if isinstance(e, Exercise)]
 
 
-def progress():
-    """A table of all exercises, with those marked that are solved on this machine."""
+def progress() -> Shown:
+    """A table of all exercises, which marks those that are solved on this machine."""
     solved, remark = answers.load()
     every = all_exercises()
     rows = [
@@ -43,6 +43,6 @@ def progress():
     return Shown("\n".join([*text, summary]), box(f"<table><tr>{head}</tr>{cells}</table>{inline(summary)}"))
 
 
-def forget():
+def forget() -> None:
     """Delete the progress file: every exercise counts as unsolved again."""
     answers.forget()

@@ -2,21 +2,22 @@
 
 import contextlib
 import json
+from pathlib import Path
 
 from course_lib import storage as store
 
 FILE = "exercises.json"
 
 
-def file():
+def file() -> Path:
     """The path of the progress file."""
     return store.cache_folder() / FILE
 
 
-def load():
-    """What is solved, {exercise name: source of the answer, or None}, and a remark, "" where all is well.
+def load() -> tuple[dict[str, str | None], str]:
+    """Read the progress file; one that cannot be understood is renamed, never overwritten.
 
-    A file that cannot be understood is renamed, never overwritten.
+    Returns what is solved, {exercise name: source of the answer, or None}, and a remark, "" where all is well.
     """
     try:
         path = file()
@@ -47,8 +48,13 @@ def _set_aside(path):
     return f"your progress file could not be read; it was set aside as {aside.name}, and a new one begins"
 
 
-def save(name, answer):
-    """Write down that an exercise is solved. Returns a remark, "" where all is well; never raises for a bad disk."""
+def save(name: str, answer: str | None) -> str:
+    """Note in the progress file that an exercise is solved; a disk that fails raises nothing.
+
+    name: of the exercise.
+    answer: the source of the learner's function, None where it is unknown.
+    Returns a remark, "" where all is well.
+    """
     solved, remark = load()
     if name in solved and (answer is None or solved[name] == answer):
         return remark
@@ -63,7 +69,7 @@ def save(name, answer):
     return remark
 
 
-def forget():
+def forget() -> None:
     """Delete the progress file."""
     with contextlib.suppress(FileNotFoundError):
         file().unlink()

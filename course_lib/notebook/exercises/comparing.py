@@ -1,9 +1,10 @@
-"""Do two results agree, and if not, in what: kind, length, shape, dtype, NaN or value?"""
+"""How two results differ: in kind, length, keys, shape, dtype, NaN or value."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Number
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,12 @@ PLAIN = (Number, np.generic, np.ndarray, torch.Tensor)
 
 @dataclass(frozen=True)
 class Difference:
-    """The first thing in which a result differs from the expected one.
+    """The first way in which a result differs from the expected one.
 
-    kind: type, length, keys, shape, dtype, nan, value, gradient, arguments or randomness. what: which part of the
-    result, in words, "" for the whole. at: the index of the first element that differs, () where that says nothing.
+    kind: type, length, keys, shape, dtype, nan, value, gradient, arguments or randomness.
+    what: which part of the result, in words, "" for the whole.
+    expected, got: the values of this part.
+    at: the index of the first element that differs, () where that says nothing.
     """
 
     kind: str
@@ -26,11 +29,11 @@ class Difference:
     at: tuple = ()
 
     @property
-    def part(self):
+    def part(self) -> str:
         """What differs, in words: result[0] for a part of the result."""
         return f"result{self.what}" if self.what.startswith("[") else self.what
 
-    def in_words(self):
+    def in_words(self) -> str:
         """A message for the learner."""
         part = f" of `{self.part}`" if self.what else ""
         at = f" at {list(self.at)}" if self.at else ""
@@ -65,12 +68,16 @@ class Difference:
         return f"For these inputs the value{part} differs{', first' + at if at else ''}."
 
 
-def difference(expected, got, tolerance, strict=False, shapes=True, values=True, what=""):
+def difference(
+    expected, got, tolerance: float, strict: bool = False, shapes: bool = True, values: bool = True, what: str = ""
+) -> Difference | None:
     """The first Difference between two results, or None.
 
-    tolerance: numbers agree within tolerance · max(1, |expected|); whole numbers must be equal. strict: a tensor must
-    be a tensor, of the same dtype; otherwise lists, NumPy arrays and plain numbers may stand for each other.
+    tolerance: numbers agree within tolerance · max(1, |expected|); whole numbers must be equal.
+    strict: a tensor must be a tensor of the same dtype; otherwise lists, NumPy arrays and plain numbers may replace
+        each other.
     shapes, values: False to leave these out.
+    what: which part of a result these are, in words.
     """
     options = {"tolerance": tolerance, "strict": strict, "shapes": shapes, "values": values}
     if isinstance(expected, Mapping):
@@ -159,7 +166,7 @@ def _numeric(values):
 
 
 def _array(value):
-    """The value as a NumPy array of numbers, or None where it is none."""
+    """The value as a NumPy array of numbers, or None where it cannot be one."""
     try:
         if torch.is_tensor(value):
             value = value.detach().cpu()
@@ -185,7 +192,7 @@ def _equal(a, b):
 # --------------------------------------------------------------------------- copies of arguments
 
 
-def fresh(value):
+def fresh(value: Any) -> Any:
     """A copy that shares nothing with the original; generators start from the same state."""
     if isinstance(value, torch.Generator):
         twin = torch.Generator(value.device)
@@ -203,15 +210,22 @@ def fresh(value):
         return value
 
 
-def changed(before, after, tolerance=0.0):
-    """Whether a value is no longer what it was; objects that are no data, such as encoders, are taken as unchanged."""
+def changed(before: Any, after: Any, tolerance: float = 0.0) -> bool:
+    """Whether a value is no longer what it was; objects that are not data, such as encoders, count as unchanged.
+
+    tolerance: as `difference` takes it.
+    """
     if isinstance(before, (*PLAIN, list, tuple, Mapping, set, str, type(None))):
         return difference(before, after, tolerance, strict=True) is not None
     return False
 
 
-def map_tensors(function, value, name):
-    """Apply function(tensor, name) to every floating-point tensor in nested lists, tuples and dicts."""
+def map_tensors(function: Callable[[torch.Tensor, str], Any], value: Any, name: str) -> Any:
+    """Apply function(tensor, name) to every floating-point tensor in nested lists, tuples and dicts.
+
+    name: of the value; that of a tensor inside it gets its position, such as x[0].
+    Returns the value with the tensors replaced by the results.
+    """
     if torch.is_tensor(value):
         return function(value, name) if value.is_floating_point() else value
     if type(value) in (list, tuple):

@@ -34,7 +34,7 @@ def _habits(call, count, negatives_per_positive, generator):
         "how often one text is a positive, at most": float(
             torch.stack([((first == i) & positive).any(1).float().mean() for i in each]).max()
         ),
-        "strangers that text 0 meets": len(of_text_0.unique()) / (count - 1),
+        "other texts that text 0 is paired with": len(of_text_0.unique()) / (count - 1),
     }
 
 
@@ -73,19 +73,19 @@ def _two_orders(count, negatives_per_positive, generator):
 
 sample_pairs = Exercise(
     "contrastive_tension.sample_pairs",
-    "Positives and strangers",
+    "Positives and negatives",
     "medium",
     12,
     functional.sample_pairs,
     _batches,
     [
         Mistake(
-            "strangers drawn with replacement",
+            "negatives drawn with replacement",
             _pairs(partners=lambda rest, count, generator: torch.randint(count, rest.shape, generator=generator)),
             "Among the negatives are texts paired with themselves: false negatives, which push apart what a "
             "positive pulls together.",
-            "Draw strangers that cannot be the text itself: `order.roll(-1)` pairs each with the next in a random "
-            "order.",
+            "Pair each text with one that cannot be the text itself: `order.roll(-1)` pairs it with the next in a "
+            "random order.",
         ),
         Mistake(
             "in the order of the batch",
@@ -128,7 +128,7 @@ sample_pairs = Exercise(
             _shared_anchor,
             "In the first tower the negatives all read the text of their positive.",
             "That is the picture in many introductions. In the authors' code, and here, both texts of a negative "
-            "are strangers to the positive.",
+            "differ from that of the positive.",
         ),
         Mistake(
             "two orders",
@@ -159,7 +159,7 @@ sample_pairs = Exercise(
         "batches in which the first tower reads each text once": 0.0,
         "batches in which the second tower reads each text once": 0.0,
         "how often one text is a positive, at most": 0.12,
-        "strangers that text 0 meets": 0.2,
+        "other texts that text 0 is paired with": 0.2,
     },
 )
 
@@ -210,7 +210,7 @@ contrastive_tension = Exercise(
         Mistake(
             "labels turned",
             lambda a, b, labels: _binary(_scores(a, b), 1 - labels),
-            "The loss rewards high scores of strangers and low scores of the same text.",
+            "The loss rewards high scores of different texts and low scores of the same text.",
             "The label 1, the same text, should have a high score.",
         ),
         Mistake(

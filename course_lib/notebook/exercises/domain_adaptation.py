@@ -112,7 +112,7 @@ two_spans = Exercise(
         Mistake(
             "the rest",
             _with_the_rest,
-            "The second text is the passage without the first span. That is the inverse cloze task, a relative of cropping.",
+            "The second text is the passage without the first span. That is the inverse cloze task, not cropping.",
             "Here the two spans are drawn independently, and may overlap.",
         ),
         Mistake(
@@ -284,7 +284,7 @@ reciprocal_rank_fusion = Exercise(
         Mistake(
             "rank itself",
             _fused(score=lambda rank, constant: float(constant + rank)),
-            "The ranks themselves are added, so that a text is better the less it is liked, and the less often it is found.",
+            "The ranks themselves are added, so that a text scores higher the worse its ranks are.",
             "Add the reciprocals, `1 / (constant + rank)`: higher is better.",
         ),
         Mistake(

@@ -121,7 +121,7 @@ spearman = Exercise(
 # --------------------------------------------------------------------------- average precision
 
 
-def _judged_rankings():
+def _graded_rankings():
     return [
         (list("abcde"), {"a": 2, "c": 1, "e": 0, "d": 1}),
         (list("abcd"), {"b": 1, "z": 1}),
@@ -159,7 +159,7 @@ average_precision = Exercise(
     "medium",
     10,
     library.average_precision,
-    _judged_rankings,
+    _graded_rankings,
     [
         Mistake(
             "divided by those found",
@@ -244,7 +244,7 @@ def _dcg(gains, discount=lambda rank: np.log2(rank + 1)):
     return float(sum(gain / discount(rank) for rank, gain in enumerate(gains, 1)))
 
 
-def _ndcg(gain=lambda grade: grade, discount=lambda rank: np.log2(rank + 1), cut=True, cut_ideal=True, ideal="judged"):
+def _ndcg(gain=lambda grade: grade, discount=lambda rank: np.log2(rank + 1), cut=True, cut_ideal=True, ideal="graded"):
     """nDCG with one thing changed; ideal: of what the best order is made, None to leave it out."""
 
     def score(ranked, grades, k):
@@ -275,7 +275,7 @@ ndcg_at_k = Exercise(
             "ideal of those found",
             _ndcg(ideal="found"),
             "The best order is made of the documents that this ranking found.",
-            "It is made of all judged documents, also those that were missed: `grades.values()`.",
+            "It is made of all graded documents, also those that the ranking missed: `grades.values()`.",
         ),
         Mistake(
             "ideal not cut",

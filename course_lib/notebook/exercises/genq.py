@@ -363,7 +363,7 @@ duplicates = Exercise(
         Mistake(
             "chains",
             _reachable,
-            "Chains are followed too: i shares a passage with j, and j a query with k, so k's passage is dropped for i.",
+            "Chains are followed too: i shares a passage with j, and j a query with k, so i loses k's passage.",
             "Nobody has said that k's passage answers i. Only direct equality counts.",
         ),
     ],

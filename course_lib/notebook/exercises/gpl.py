@@ -133,8 +133,8 @@ hard_negatives = Exercise(
     def my_hard_negatives(rankings, positive, texts, per_retriever):
         found = set()
         for ids in rankings.values():
-            strangers = [i for i in ids if texts[i] != texts[positive]]
-            found.update(strangers[:per_retriever])
+            others = [i for i in ids if texts[i] != texts[positive]]
+            found.update(others[:per_retriever])
         return sorted(found)
     """,
 )
@@ -143,7 +143,7 @@ hard_negatives = Exercise(
 
 
 def _logits():
-    """Three queries with three negatives each; logits as a cross-encoder gives them, one negative better than its positive."""
+    """Three queries with three negatives each, and a cross-encoder's logits; one negative scores above its positive."""
     return [
         (torch.tensor([10.3, 2.0, -1.5]), torch.tensor([[8.2, 0.3, -4.0], [-2.5, 3.5, 0.5], [-6.0, -1.0, -9.5]])),
         (torch.tensor([0.5, 7.0, 4.0]), torch.tensor([[-0.5, -3.0, 0.1], [6.5, 1.0, -8.0], [2.0, 3.0, 5.5]])),
@@ -190,8 +190,8 @@ margins = Exercise(
             "no negative margins",
             lambda positive, negatives: _margins(positive, negatives).relu(),
             "Negative margins are cut off at 0.",
-            "Where the judge likes the mined text better, the margin is negative, and that is what saves GPL from false "
-            "negatives.",
+            "Where the cross-encoder scores the mined text higher, the margin is negative; this is how GPL copes with "
+            "false negatives.",
         ),
         Mistake(
             "absolute",
@@ -243,7 +243,7 @@ def _triplets():
 
 
 def _learned(call, queries, positives, negatives, margins):
-    """The loss, and what it teaches; margins come from a judge, and nobody asks for their gradient."""
+    """The loss, and what it teaches; margins come from a cross-encoder, and need no gradient."""
     vectors = [x.clone().requires_grad_() for x in (queries, positives, negatives)]
     loss = call(*vectors, margins)
     gradients = torch.autograd.grad(loss, vectors, allow_unused=True) if loss.requires_grad else [None] * 3
@@ -291,7 +291,7 @@ margin_mse = Exercise(
             "sign",
             lambda q, p, n, margins: F.mse_loss(-_own_margins(q, p, n), margins),
             "The student's margin has the wrong sign: negative minus positive.",
-            "Positive minus negative, as in the judge's margins.",
+            "Positive minus negative, as in the cross-encoder's margins.",
         ),
         Mistake(
             "absolute error",
@@ -314,7 +314,7 @@ margin_mse = Exercise(
         Mistake(
             "squashed margins",
             lambda q, p, n, margins: F.mse_loss(_own_margins(q, p, n), margins.sigmoid()),
-            "The judge's margins went through a sigmoid, so that every target is between 0 and 1.",
+            "The cross-encoder's margins went through a sigmoid, so that every target is between 0 and 1.",
             "Use the margins as they are; they are differences of raw logits.",
         ),
         Mistake(

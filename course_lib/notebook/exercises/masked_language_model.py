@@ -32,7 +32,7 @@ def _shares(call, ids, special, probability, mask_id, vocab_size):
         return (of & among).sum().item() / max(among.sum().item(), 1)
 
     masked, kept = inputs == mask_id, inputs == original
-    strangers = inputs[chosen & ~masked & ~kept]
+    random_ids = inputs[chosen & ~masked & ~kept]
     return {
         "special tokens that have a label": share(chosen, special),
         "ordinary tokens that have a label": share(chosen, ~special),
@@ -40,31 +40,31 @@ def _shares(call, ids, special, probability, mask_id, vocab_size):
         "labels that are the true token": share(labels == original, chosen),
         "tokens with a label that became [MASK]": share(masked, chosen),
         "tokens with a label that stayed": share(kept, chosen),
-        "random tokens of many kinds": len(strangers.unique()) > min(len(strangers), vocab_size) / 4,
+        "random tokens of many kinds": len(random_ids.unique()) > min(len(random_ids), vocab_size) / 4,
         "neighbouring rows that agree whether to hide a place": share(
             chosen[1:, 1:-1] == chosen[:-1, 1:-1], ~special[1:, 1:-1]
         ),
     }
 
 
-def _noise(choose=None, masked=0.8, strange=0.9, label=None):
-    """BERT's noise with one thing changed. Below `masked` a token becomes [MASK], from `strange` on a random one."""
+def _noise(choose=None, masked=0.8, random=0.9, label=None):
+    """BERT's noise with one thing changed. Below `masked` a token becomes [MASK], from `random` on a random one."""
 
     def mask_tokens(ids, special, probability, mask_id, vocab_size):
         ordinary = (torch.rand(ids.shape) < probability) & ~special
         chosen = choose(ids, special, probability) if choose else ordinary
-        fate, strangers = torch.rand(ids.shape), torch.randint(vocab_size, ids.shape)
-        inputs = torch.where(chosen & (fate < masked), mask_id, ids)
-        inputs = torch.where(chosen & (fate >= strange), strangers, inputs)
+        uniform, random_ids = torch.rand(ids.shape), torch.randint(vocab_size, ids.shape)
+        inputs = torch.where(chosen & (uniform < masked), mask_id, ids)
+        inputs = torch.where(chosen & (uniform >= random), random_ids, inputs)
         return inputs, label(ids, inputs, chosen) if label else torch.where(chosen, ids, -100)
 
     return mask_tokens
 
 
-def _one_stranger(ids, special, probability, mask_id, vocab_size):
-    chosen, fate = (torch.rand(ids.shape) < probability) & ~special, torch.rand(ids.shape)
-    inputs = torch.where(chosen & (fate < 0.8), mask_id, ids)
-    inputs = torch.where(chosen & (fate >= 0.9), torch.randint(5, vocab_size, (1,)), inputs)
+def _one_random_id(ids, special, probability, mask_id, vocab_size):
+    chosen, uniform = (torch.rand(ids.shape) < probability) & ~special, torch.rand(ids.shape)
+    inputs = torch.where(chosen & (uniform < 0.8), mask_id, ids)
+    inputs = torch.where(chosen & (uniform >= 0.9), torch.randint(5, vocab_size, (1,)), inputs)
     return inputs, torch.where(chosen, ids, -100)
 
 
@@ -102,37 +102,37 @@ mask_tokens = Exercise(
         ),
         Mistake(
             "all masked",
-            _noise(masked=1.0, strange=2.0),
+            _noise(masked=1.0, random=2.0),
             "Every chosen token becomes [MASK].",
             "Roll a second die for the chosen: 80 % [MASK], 10 % random, 10 % unchanged.",
         ),
         Mistake(
             "none random",
-            _noise(strange=2.0),
+            _noise(random=2.0),
             "20 % of the chosen stay as they are, and none becomes a random token.",
             "Where the second die is 0.9 or more, put a random id: `torch.randint(vocab_size, ids.shape)`.",
         ),
         Mistake(
             "none kept",
-            _noise(strange=0.8),
+            _noise(random=0.8),
             "20 % of the chosen become a random token, and none stays as it is.",
             "Of the 20 % that are not masked, half become random: from 0.9 on, not from 0.8 on.",
         ),
         Mistake(
             "a tenth of the rest",
-            _noise(strange=0.98),
+            _noise(random=0.98),
             "80 % become [MASK], 2 % random and 18 % stay.",
             "Drawing again for the 20 % that are left? Half of *them* become random: 0.5, not 0.1.",
         ),
         Mistake(
             "masked and random swapped",
-            _noise(masked=0.1, strange=0.2),
+            _noise(masked=0.1, random=0.2),
             "10 % become [MASK] and 80 % a random token.",
             "It is the other way round: 80 % [MASK], 10 % random.",
         ),
         Mistake(
             "one random token",
-            _one_stranger,
+            _one_random_id,
             "The random tokens are all the same one.",
             "Draw one for every place: `torch.randint(vocab_size, ids.shape)`.",
         ),
@@ -175,10 +175,10 @@ mask_tokens = Exercise(
     """
     def my_mask_tokens(ids, special, probability, mask_id, vocab_size):
         chosen = (torch.rand(ids.shape) < probability) & ~special
-        fate = torch.rand(ids.shape)
-        strangers = torch.randint(vocab_size, ids.shape)
-        inputs = torch.where(chosen & (fate < 0.8), mask_id, ids)
-        inputs = torch.where(chosen & (fate >= 0.9), strangers, inputs)
+        uniform = torch.rand(ids.shape)
+        random_ids = torch.randint(vocab_size, ids.shape)
+        inputs = torch.where(chosen & (uniform < 0.8), mask_id, ids)
+        inputs = torch.where(chosen & (uniform >= 0.9), random_ids, inputs)
         return inputs, torch.where(chosen, ids, -100)
     """,
     measure=_shares,

@@ -2,7 +2,9 @@
 
 import inspect
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,29 +19,38 @@ GENERATORS = (torch.Generator, np.random.Generator, random.Random)
 class Observation:
     """What a function did in one case.
 
-    raw: what it returned first. values: {what, in words: value} that is compared. gradients: {argument: gradient}, or
-    None where the result has none. changed: names of arguments that it changed. repeats: False where a second call with
-    the same arguments gave something else. misshapen: the Difference of a result that could not be measured.
+    raw: what it returned first.
+    values: {what, in words: value} that is compared.
+    gradients: {argument: gradient}, or None where the result has none.
+    changed: names of the arguments that it changed.
+    repeats: False where a second call with the same arguments gave something else.
+    misshapen: the Difference of a result that could not be measured.
+    error: what it raised.
     """
 
     raw: object = None
     values: dict = field(default_factory=dict)
-    gradients: dict = None
+    gradients: dict | None = None
     changed: tuple = ()
     repeats: bool = True
-    misshapen: Difference = None
-    error: BaseException = None
+    misshapen: Difference | None = None
+    error: BaseException | None = None
 
 
 class _Misshapen(Exception):
     """A result that no measurement can read."""
 
 
-def observe_all(exercise, function, right=None, seen=None):
-    """An Observation a case, until the first error; nothing but those of the author of the exercise is raised.
+def observe_all(
+    exercise: Any, function: Callable, right: list[Observation] | None = None, seen: list[Observation] | None = None
+) -> list[Observation]:
+    """Run a function on the cases of an exercise, until the first error.
 
-    right: the observations of the reference, which say what a result looks like. seen: the list to fill, so that
-    another thread sees how far it is.
+    exercise: an `Exercise`.
+    function: the learner's, the reference or a mistake.
+    right: the observations of the reference, which say what a result looks like.
+    seen: the list to fill, so that another thread sees how far it is.
+    Returns one Observation per case. What the function raises is in the last one.
     """
     seen = [] if seen is None else seen
     for number, case in enumerate(exercise.argument_sets):
@@ -73,7 +84,7 @@ def _observe(exercise, function, case, number, seen, right):
 
 
 def _measure(exercise, function, arguments, seen, right):
-    """Measure a function; a result that cannot be measured becomes a Difference from the reference's."""
+    """Measure a function; a result that cannot be measured becomes a Difference from that of the reference."""
     results = []
 
     def call(*args, **kwargs):
@@ -133,13 +144,16 @@ def _gradients(exercise, function, case):
 # --------------------------------------------------------------------------- arguments
 
 
-def apply(function, arguments, *first):
-    """Call with a tuple of arguments, or a dict of them."""
+def apply(function: Callable, arguments: tuple | dict, *first) -> Any:
+    """Call a function with a tuple or a dict of arguments.
+
+    first: positional arguments that go before them.
+    """
     return function(*first, **arguments) if isinstance(arguments, dict) else function(*first, *arguments)
 
 
-def named(exercise, case):
-    """{parameter of the reference: argument}."""
+def named(exercise: Any, case: tuple | dict) -> dict[str, Any]:
+    """The arguments of a case by the names of the reference's parameters."""
     return dict(case) if isinstance(case, dict) else dict(zip(_parameters(exercise.reference, len(case)), case))
 
 
@@ -155,8 +169,8 @@ def _parameters(function, count):
     return [*names, *(f"argument {n}" for n in range(len(names) + 1, count + 1))][:count]
 
 
-def signature_that_refuses(function, case):
-    """The function's own signature where it cannot be called with these arguments, else None."""
+def refused_signature(function: Callable, case: tuple | dict) -> str | None:
+    """The function's own signature where it cannot be called with the arguments of a case, else None."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some compiled functions have none
@@ -168,6 +182,6 @@ def signature_that_refuses(function, case):
     return None
 
 
-def missing(value):
-    """Whether a function gave back what an untouched stub does."""
+def missing(value: Any) -> bool:
+    """Whether a function returned what an untouched stub returns."""
     return value is None or value is ... or (isinstance(value, tuple) and any(v is ... for v in value))

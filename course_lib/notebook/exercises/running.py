@@ -1,9 +1,9 @@
-"""Run a learner's function, which may do anything, and come back in every case.
+"""Run a learner's function, which may do anything, and return in every case.
 
-The function runs in a thread of its own, so that the check works in a notebook kernel on every system, and from other
-threads. What the limit can stop: everything that runs Python, an endless loop and an endless recursion included. What
-it cannot stop: a single call into compiled code (a product of huge matrices, a long sleep) and a loop that catches
-every exception. The check comes back from these too, and says that the function goes on in the background.
+The function runs in its own thread, so that the check works in a notebook kernel on every system, and from other
+threads. The limit can stop everything that runs Python, also an endless loop or recursion. It cannot stop a single
+call into compiled code (a product of huge matrices, a long sleep) or a loop that catches every exception. The check
+returns from these too, and says that the function goes on in the background.
 """
 
 import contextlib
@@ -14,7 +14,9 @@ import random
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,25 +25,26 @@ KEPT = 2000  # characters of what a function prints
 
 
 class TimeIsUp(BaseException):
-    """Raised inside a function that does not come back; `except Exception` does not catch it."""
+    """Raised inside a function that does not return; `except Exception` does not catch it."""
 
 
 @dataclass
 class Run:
-    """What came of a run: a value, or the error that ended it."""
+    """What a run gave: a value, or the error that ended it."""
 
     value: object = None
-    error: BaseException = None
-    stuck_at: str = None  # the learner's line at which the time was up
+    error: BaseException | None = None
+    stuck_at: str | None = None  # the learner's line at which the time was up
     still_runs: bool = False
     printed: str = ""
 
 
-def run(work, seconds, of=None):
-    """Run `work()` for at most `seconds`, with printing caught and the state of all random numbers kept.
+def run(work: Callable[[], Any], seconds: float, of: Callable | None = None) -> Run:
+    """Call `work()` with a time limit; what it prints is caught, and the random state is restored.
 
-    of: the learner's function, whose line is reported where time is up. Returns a Run, whatever happens; only the
-    user's own interrupt of the kernel is passed on.
+    seconds: the limit.
+    of: the learner's function, whose line is reported where time is up.
+    Returns a Run, whatever happens; only the user's own interrupt of the kernel is passed on.
     """
     result, done = Run(), threading.Event()
 
@@ -81,7 +84,7 @@ def _stop(thread, done):
 
 @contextlib.contextmanager
 def _random_state_kept():
-    """A check draws no number from the generators that the notebook's next cell uses."""
+    """Restore the global generators, so that a check does not change what the notebook's next cell draws."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
         yield
@@ -91,7 +94,7 @@ def _random_state_kept():
         random.setstate(states[2])
 
 
-def seed_everything(seed):
+def seed_everything(seed: int) -> None:
     """Seed the global generators of torch (CPU), NumPy and Python."""
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed)
@@ -99,7 +102,7 @@ def seed_everything(seed):
 
 
 class _Noise(io.TextIOBase):
-    """Keeps the first characters written to it, so that an endless loop that prints fills no memory."""
+    """Keeps only the first characters written to it, so that an endless loop that prints does not fill the memory."""
 
     def __init__(self):
         self.kept, self.length = [], 0
@@ -118,8 +121,13 @@ class _Noise(io.TextIOBase):
         return "".join(self.kept) + (f"… and {more:,} more characters" if more > 0 else "")
 
 
-def line_in(function, stack):
-    """The deepest line of a traceback's stack that stands in the learner's own cell or file, as "line 3: x = y"."""
+def line_in(function: Callable | None, stack: traceback.StackSummary) -> str | None:
+    """The deepest line of a stack that is in the learner's own cell or file, such as "line 3: x = y".
+
+    function: the learner's.
+    stack: of a traceback.
+    Returns None where no line is.
+    """
     code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
     own = [frame for frame in stack if code is not None and frame.filename == code.co_filename]
     if not own:

@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +22,14 @@ MOST = 16  # entries shown of a list or dict
 class Outcome:
     """The result of a check.
 
-    status: "not attempted", "raised", "wrong" or "right". mistake: name of the recognised one, or None. difference:
-    a Difference, or None. details: {what: text}, such as the inputs, what was expected and what came. notes: remarks
-    that do not decide, such as printed text.
+    exercise, title: of the exercise.
+    status: "not attempted", "raised", "wrong" or "right".
+    message: what is wrong.
+    hint: the next step.
+    mistake: name of the recognised one, or None.
+    difference: a Difference, or None.
+    details: {what: text}, such as the inputs, the expected result and the learner's.
+    notes: remarks that do not count, such as printed text.
     """
 
     exercise: str
@@ -31,13 +37,14 @@ class Outcome:
     status: str
     message: str
     hint: str = ""
-    mistake: str = None
+    mistake: str | None = None
     difference: object = None
     details: dict = field(default_factory=dict)
     notes: tuple = ()
 
     @property
-    def right(self):
+    def right(self) -> bool:
+        """Whether the status is "right"."""
         return self.status == "right"
 
     def __repr__(self):
@@ -66,7 +73,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Shown:
-    """A text with its HTML: a hint, a solution, the table of what is done."""
+    """A text with its HTML: a hint, a solution, the table of progress."""
 
     text: str
     html: str
@@ -78,28 +85,29 @@ class Shown:
         return self.html
 
 
-def box(inner, edge="#8c8c8c"):
-    """HTML in a box; the classes keep a notebook from reading formulas between dollar signs."""
+def box(inner: str, edge: str = "#8c8c8c") -> str:
+    """HTML in a box with a coloured edge; its classes keep a notebook from reading formulas between dollar signs."""
     return (
         '<div class="tex2jax_ignore mathjax_ignore" style="border-left:4px solid '
         f'{edge};padding:0.2em 0.8em;max-width:60em;overflow-x:auto">{inner}</div>'
     )
 
 
-def inline(text):
-    """Escape a text and set what stands between backticks as code."""
+def inline(text: str) -> str:
+    """Escape a text, as HTML, and set what is between backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text)).replace("\n", "<br>")
 
 
-def code_block(source):
+def code_block(source: str) -> str:
+    """Source code as HTML."""
     return f'<pre style="margin:0.3em 0"><code>{html.escape(source)}</code></pre>'
 
 
 # --------------------------------------------------------------------------- values as short texts
 
 
-def values_apart(expected, got):
-    """Two values as texts, with as many digits as it takes to see that they differ."""
+def values_apart(expected: Any, got: Any) -> tuple[str, str]:
+    """Two values as texts, with enough digits to see that they differ."""
     for digits in (3, 5, 8):
         texts = show_value(expected, digits), show_value(got, digits)
         if texts[0] != texts[1]:
@@ -107,8 +115,11 @@ def values_apart(expected, got):
     return texts
 
 
-def show_value(value, digits=3):
-    """A value in a few lines: shape and dtype before a tensor, few digits, middle left out where it is large."""
+def show_value(value: Any, digits: int = 3) -> str:
+    """A value in a few lines: a tensor with its shape and dtype, and without its middle where it is large.
+
+    digits: after the decimal point.
+    """
     try:
         text = _show(value, digits)
     except Exception:  # a learner's object may have a __repr__ that raises
@@ -162,7 +173,7 @@ def _show_array(array, digits, kind):
 
 
 def _joined(parts, kind, brackets, length):
-    """On one line in brackets; below each other where there are tensors among them."""
+    """On one line in brackets, or one below the other where some are tensors."""
     if any("\n" in part for part in parts):
         return "\n".join([f"{kind} of {length}:", *(textwrap.indent(part, "  ") for part in parts)])
     more = [f"… ({length} in all)"] if length > len(parts) else []

@@ -62,7 +62,7 @@ def _random(ids, special, generator, **_):
     return torch.rand(len(ids), generator=generator)
 
 
-def _noise(stays=lambda fate, probability: fate >= probability, draw=_random, saved="any", result=None):
+def _noise(stays=lambda uniform, probability: uniform >= probability, draw=_random, saved="any", result=None):
     """Deletion with one thing changed. saved: which word stays where all would go."""
 
     def delete_tokens(ids, special, probability, generator):
@@ -86,10 +86,10 @@ def _special_too(ids, special, probability, generator):
 def _exact_number(ids, special, generator, probability):
     """Draws below `probability` for exactly this share of the words."""
     words = (~special).nonzero().flatten()
-    fate = torch.ones(len(ids))
+    uniform = torch.ones(len(ids))
     gone = torch.randperm(len(words), generator=generator)[: round(probability * len(words))]
-    fate[words[gone]] = 0.0
-    return fate
+    uniform[words[gone]] = 0.0
+    return uniform
 
 
 delete_tokens = Exercise(
@@ -102,14 +102,14 @@ delete_tokens = Exercise(
     [
         Mistake(
             "kept instead of deleted",
-            _noise(stays=lambda fate, probability: fate < probability),
+            _noise(stays=lambda uniform, probability: uniform < probability),
             "It is the other way round: `probability` of the words stay, and the others are deleted.",
             "A uniform number is below 0.6 in 60 % of the cases, and these are the words that go. (The same slip "
             "stands in the library's own examples: they delete 40 %.)",
         ),
         Mistake(
             "half of them",
-            _noise(stays=lambda fate, probability: fate >= 0.5),
+            _noise(stays=lambda uniform, probability: uniform >= 0.5),
             "`probability` makes no difference: half of the words are deleted.",
             "Compare each draw with `probability`.",
         ),

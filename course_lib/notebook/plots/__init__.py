@@ -1,12 +1,16 @@
-"""Figures that explain: one style, readable at half size, each with a text that says what it shows.
+"""Figures in one style, readable at half size, each with a text that says what it shows.
 
 Every function that draws returns a Picture, which a notebook shows as the value of a cell. Its alt text, `picture.alt`,
-is computed from the same data as the picture. Text from a corpus is drawn as it is: `$` starts no formula.
-A figure of your own: `with plots.style(): figure, axes = plt.subplots()`, then `plots.show(figure, alt)`.
+is computed from the same data as the picture. Text from a corpus is drawn as it is: `$` does not start a formula.
+For a figure of your own: `with plots.style(): figure, axes = plt.subplots()`, then `plots.show(figure, alt)`.
 """
 
 from course_lib.notebook.plots.diagrams import loss_relations, pipeline
-from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style, words
+from course_lib.notebook.plots.labels import words
+from course_lib.notebook.plots.maps import sentence_map
+from course_lib.notebook.plots.noise import token_noise
+from course_lib.notebook.plots.paths import alignment_uniformity, frontier
+from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style
 from course_lib.notebook.plots.results import (
     bootstrap_distribution,
     comparison_bars,
@@ -14,15 +18,8 @@ from course_lib.notebook.plots.results import (
     gains,
     memory_bars,
 )
-from course_lib.notebook.plots.texts import (
-    attention_map,
-    cosine_histogram,
-    histogram,
-    sentence_map,
-    similarity_heatmap,
-    token_noise,
-)
-from course_lib.notebook.plots.training import alignment_uniformity, curves, frontier, learning_rates, training_curves
+from course_lib.notebook.plots.texts import attention_map, cosine_histogram, histogram, similarity_heatmap
+from course_lib.notebook.plots.training import curves, learning_rates, training_curves
 
 __all__ = [
     "COLOURS",

@@ -1,20 +1,26 @@
 """Drawings of ideas: how one thing becomes the next, and how losses are related."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 
-from course_lib.notebook.plots.picture import COLOURS, GREY, PALE, headline, ink, plain, show, style, words
+from course_lib.notebook.plots.labels import plain, words
+from course_lib.notebook.plots.layout import headline, ink
+from course_lib.notebook.plots.picture import COLOURS, GREY, PALE, Picture, show, style
 
 ROW = {"fill": False, "edgecolor": "black", "linewidth": 3}
 COLUMN = {"fill": False, "edgecolor": COLOURS[1], "linewidth": 3, "linestyle": (0, (3, 1.2))}
 
 
-def pipeline(steps, title="", counts=None):
+def pipeline(steps: Sequence[tuple[str, str]], title: str = "", counts: Sequence | None = None) -> Picture:
     """Boxes joined by arrows: how one thing becomes the next.
 
     steps: 2 to 10 pairs (title, subtitle); those that do not fit go on in the next row, in the other direction.
-    counts: what passes each arrow, one fewer than steps: numbers, texts as "11,800 queries", or None.
+    title: of the figure.
+    counts: what passes each arrow, one fewer than steps: numbers, texts such as "11,800 queries", or None.
+    Returns a Picture. Raises ValueError for another number of steps or counts.
     """
     steps = [(str(a), str(b)) for a, b in steps]
     if not 2 <= len(steps) <= 10:
@@ -36,12 +42,20 @@ def pipeline(steps, title="", counts=None):
     return show(figure, f"{plain(title) or 'Steps'}, each leading to the next: {told}.")
 
 
-def loss_relations(temperature=0.05, scale=20.0, size=4, title="One matrix, three losses"):
-    """SimCSE, CLIP and CT with in-batch negatives as similarity matrices: what the rows and columns are, which encoder
-    made them, where the positives stand, and along which lines the softmax runs.
+def loss_relations(
+    temperature: float = 0.05, scale: float = 20.0, size: int = 4, title: str = "One matrix, three losses"
+) -> Picture:
+    """SimCSE, CLIP and CT with in-batch negatives as similarity matrices.
 
-    temperature: SimCSE's. scale: what CT with in-batch negatives starts from. size: items in the batch, 2 to 6.
-    SimCSE: Gao et al. (2021), eq. 4. CLIP: Radford et al. (2021), figure 3, its scale bounded in section 2.5.
+    Shows what the rows and columns are, which encoder made them, where the positives stand, and along which lines the
+    softmax runs. SimCSE: Gao et al. (2021), eq. 4. CLIP: Radford et al. (2021), figure 3, its scale bounded in section
+    2.5.
+
+    temperature: of SimCSE.
+    scale: from which CT with in-batch negatives starts.
+    size: items in the batch, 2 to 6.
+    title: of the figure.
+    Returns a Picture. Raises ValueError for another size.
     """
     if not 2 <= size <= 6:
         raise ValueError(f"size is {size}; a matrix that can be read has 2 to 6 rows")
@@ -84,7 +98,7 @@ def loss_relations(temperature=0.05, scale=20.0, size=4, title="One matrix, thre
 
 
 def _places(boxes, with_counts, title):
-    """Figure and axes in inches, the middle of every box in a snake of rows, and the height of a box."""
+    """Figure and axes in inches, the centre of every box in a snake of rows, and the height of a box."""
     step, apart, most = (2.85, 0.75, 4) if with_counts else (2.1, 0.5, 5)  # from box to box, row to row; boxes in a row
     rows = -(-len(boxes) // most)
     columns = -(-len(boxes) // rows)
@@ -124,7 +138,7 @@ def _box(axes, x, y, height, head, below):
 
 
 def _arrow(axes, before, after, height, count):
-    """From the edge of one box to that of the next, what passes it written beside."""
+    """An arrow from the edge of one box to that of the next, with `count` beside it."""
     (x0, y0), (x1, y1) = before, after
     dx, dy = np.sign(x1 - x0), np.sign(y1 - y0)
     start, end = (
@@ -143,7 +157,7 @@ def _arrow(axes, before, after, height, count):
 
 
 def _loss_panel(axes, name, loss, size):
-    """One matrix with the encoders of its rows and columns, and a row and a column as examples of what is summed over.
+    """One matrix with the encoders of its rows and columns, and the row and column over which a softmax runs.
 
     One unit is a cell.
     """

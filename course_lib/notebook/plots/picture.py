@@ -1,27 +1,25 @@
-"""What every figure has: one style, a picture with alt text, labels in words, and input that is checked."""
+"""The style of all figures, and the picture with its alt text."""
 
 import base64
 import html
 import io
-import re
-import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import matplotlib
 import matplotlib.pyplot as plt
-import numpy as np
 import PIL.Image
 from matplotlib import cycler
-from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
-# Okabe and Ito (2008), told apart by colour-blind readers; without their yellow, which is too pale on white
+# Okabe and Ito (2008), which colour-blind readers can tell apart; without their yellow, which is too pale on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1.5, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 2)))
 GREY = "#595959"
 PALE = "#EAF3FA"  # what boxes are filled with
-METRICS = {"ndcg": "nDCG", "map": "MAP", "mrr": "MRR", "recall": "Recall", "spearman": "Spearman", "pearson": "Pearson"}
-METRIC = re.compile(rf"(?<!\S)({'|'.join(METRICS)})(?=@\d+$|$)")  # at the end of a name
 SHORTEST_ALT = 20  # characters; shorter texts name a figure and do not say what it shows
 
 STYLE = {
@@ -56,12 +54,17 @@ STYLE = {
     "image.cmap": "Blues",
 }
 
+_STYLED = threading.RLock()
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: `data`, PNG bytes, and `alt`, what it shows in words.
+    """A drawn figure.
 
     It goes into a notebook as HTML, because JupyterLab 4 and nbconvert 7 drop the alt text of an image output.
+
+    data: PNG bytes.
+    alt: what it shows, in words.
     """
 
     data: bytes
@@ -75,16 +78,23 @@ class Picture:
         return self.alt
 
 
-def style():
-    """A context in which figures have the course's style: `with plots.style(): figure, axes = plt.subplots()`."""
-    return matplotlib.rc_context(STYLE)
+@contextmanager
+def style() -> Iterator[None]:
+    """A context in which figures have the course's style: `with plots.style(): figure, axes = plt.subplots()`.
+
+    One thread at a time: matplotlib's settings are global, and the training dashboard draws in a thread.
+    """
+    with _STYLED, matplotlib.rc_context(STYLE):
+        yield
 
 
-def show(figure, alt):
-    """The figure as a Picture with its alt text; the figure is closed.
+def show(figure: Figure, alt: str) -> Picture:
+    """Draw a figure, close it, and return it as a Picture with its alt text.
 
+    figure: of matplotlib.
     alt: what a reader who does not see the figure should know, with its key numbers.
-    Returns a Picture, shown when it is a cell's last value. Raises ValueError for an alt text under 20 characters.
+    Returns a Picture, which is shown when it is a cell's last value.
+    Raises ValueError for an alt text under 20 characters.
     """
     alt = " ".join(str(alt or "").split())
     if len(alt) < SHORTEST_ALT:
@@ -96,93 +106,3 @@ def show(figure, alt):
     # 256 colours look the same here and take a third of the bytes, which a committed notebook keeps
     PIL.Image.open(drawn).convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE).save(file, "png", optimize=True)
     return Picture(file.getvalue(), alt)
-
-
-def panel_grid(panels):
-    """Rows and columns of so many panels."""
-    columns = 2 if panels == 4 else min(3, panels)
-    return -(-panels // columns), columns
-
-
-def ink(colour):
-    """Black or white, whichever is easier to read on a colour."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-    return "black" if np.dot(linear, (0.2126, 0.7152, 0.0722)) > 0.179 else "white"  # relative luminance, WCAG 2
-
-
-def headline(figure, title):
-    """The figure's title, in as many lines as it takes; what lies below keeps its height."""
-    lines = words(title, int(7 * figure.get_figwidth()))
-    figure.set_figheight(figure.get_figheight() + 0.26 * lines.count("\n"))
-    figure.suptitle(lines)
-
-
-def legend_beside(axes, title=None, **more):
-    """The legend on the right of the axes, where it covers nothing."""
-    legend = axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title=title or None, title_fontsize=12, **more)
-    legend.set_alignment("left")
-
-
-# --------------------------------------------------------------------------- words and numbers
-
-
-def words(text, width, lines=None):
-    """A text as a label: wrapped, cut after so many lines; matplotlib would leave one with a first underscore out."""
-    wrapped = textwrap.wrap(plain(text), width, max_lines=lines, placeholder=" …", break_on_hyphens=False)
-    label = "\n".join(wrapped)
-    return "\u200a" + label if label.startswith("_") else label
-
-
-def plain(text):
-    return " ".join(str(text).split())
-
-
-def quote(text):
-    return f"“{textwrap.shorten(str(text), 60, placeholder=' …')}”"
-
-
-def short(value):
-    """Three significant digits, never in powers of ten."""
-    digits = 3 if abs(value) < 1 else 2 if abs(value) < 100 else 0
-    return f"{value:.{digits}f}"
-
-
-def measure(text):
-    """A name of results as a label, its metric as the field writes it: `ndcg@10` is nDCG@10."""
-    return METRIC.sub(lambda found: METRICS[found[0]], plain(text))
-
-
-# --------------------------------------------------------------------------- input
-
-
-def numbers(values, name, ndim=None):
-    """Values as a float array, finite, not empty and of so many dimensions; else a ValueError that names them."""
-    try:
-        values = np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is not an array of numbers ({error})") from None
-    if values.size == 0 or (ndim is not None and values.ndim != ndim):
-        raise ValueError(
-            f"{name} has shape {values.shape}; it must have {ndim if ndim is not None else 'some'} "
-            "dimensions and not be empty"
-        )
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f"{name} holds {np.count_nonzero(~np.isfinite(values))} values that are NaN or infinite; "
-            "a training that diverged gives such numbers"
-        )
-    return values
-
-
-def mapping(values, name, most=None):
-    if not isinstance(values, dict) or not values:
-        raise ValueError(f"{name} is {values!r:.60}; pass a dict with at least one entry")
-    if most and len(values) > most:
-        raise ValueError(f"{name} holds {len(values)} entries; at most {most} can be told apart in one figure")
-    return values
-
-
-def same_length(labels, matrix, name):
-    if matrix.shape != (len(labels), len(labels)):
-        raise ValueError(f"{name} holds {len(labels)} for a matrix of shape {matrix.shape}; pass one a row and column")
-    return len(labels)

@@ -1,33 +1,28 @@
-"""Figures of results: which method is better where, and whether the difference is real."""
+"""Figures of results: which method is better on which task, and whether the difference is real."""
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from numpy.typing import ArrayLike
 
-from course_lib.notebook.plots.picture import (
-    COLOURS,
-    LINES,
-    MARKERS,
-    headline,
-    ink,
-    legend_beside,
-    mapping,
-    measure,
-    numbers,
-    panel_grid,
-    plain,
-    short,
-    show,
-    style,
-    words,
-)
+from course_lib.experiments.comparison import table, task_titles
+from course_lib.notebook.plots.checks import mapping, numbers
+from course_lib.notebook.plots.labels import measure, plain, short, words
+from course_lib.notebook.plots.layout import headline, ink, legend_beside, panel_grid
+from course_lib.notebook.plots.picture import COLOURS, LINES, MARKERS, Picture, show, style
 
 
-def comparison_bars(records, tasks=None, title="Results on held-out texts"):
+def comparison_bars(
+    records: list, tasks: list | dict | None = None, title: str = "Results on held-out texts"
+) -> Picture:
     """Methods on tasks as bars with 95 % intervals; BM25 is a dashed line in each panel, not a bar.
 
-    records: RunRecords, or the rows that `comparison.table` makes of them. tasks: which to show, in this order; a list
-    of names or {name: heading}. A method not measured on a task has a dash.
+    A method that was not measured on a task has a dash.
+
+    records: run records, or the rows that `table` makes of them.
+    tasks: which to show, in this order: names, or {name: heading}; None for all.
+    title: of the figure.
+    Returns a Picture. Raises ValueError without a record, and for a task that nobody measured.
     """
     rows, headings = _rows(records, tasks)
     bars = [r for r in rows if r["method"] != "BM25"] or rows
@@ -53,16 +48,23 @@ def comparison_bars(records, tasks=None, title="Results on held-out texts"):
     return show(figure, f"Bars, {plain(title)}, with 95 % intervals. " + "; ".join(told) + ".")
 
 
-def comparison_picture(records):
-    """The figure of `comparison_bars` as PNG bytes, for a file."""
+def comparison_picture(records: list) -> bytes:
+    """The figure of `comparison_bars` as PNG bytes, for a file.
+
+    records: run records.
+    """
     return comparison_bars(records).data
 
 
-def gains(tasks, baseline, title="Gains", xlabel="nDCG@10, gain"):
-    """Differences from one baseline as points with 95 % intervals: a panel a task, the baseline a line at 0.
+def gains(tasks: dict, baseline: str, title: str = "Gains", xlabel: str = "nDCG@10, gain") -> Picture:
+    """Differences from one baseline as points with 95 % intervals: one panel per task, the baseline a line at 0.
 
-    tasks: {heading: {series: {row: Difference}}}, at most 7 series, told apart by colour and marker. A row that a task has
-    no Difference for, or None, is marked there as not recorded. baseline: what was subtracted, in words.
+    tasks: {heading: {series: {row: Difference}}}, at most 7 series, each with its own colour and marker. Where a task
+        has no Difference for a row, or None, the row is marked as not recorded.
+    baseline: what was subtracted, in words.
+    title: of the figure.
+    xlabel: of every panel.
+    Returns a Picture.
     """
     series, rows = _series_and_rows(tasks)
     with style():
@@ -84,15 +86,25 @@ def gains(tasks, baseline, title="Gains", xlabel="nDCG@10, gain"):
         )
         for heading, of in tasks.items()
     ]
-    return show(
-        figure, f"Points, {plain(title)}, with 95 % intervals; 0 is {plain(baseline)}. " + "; ".join(told) + "."
-    )
+    alt = f"Points, {plain(title)}, with 95 % intervals; 0 is {plain(baseline)}. "
+    return show(figure, alt + "; ".join(told) + ".")
 
 
-def bootstrap_distribution(differences, observed, low, high, title="Is the difference real?", xlabel="Difference"):
+def bootstrap_distribution(
+    differences: ArrayLike,
+    observed: float,
+    low: float,
+    high: float,
+    title: str = "Is the difference real?",
+    xlabel: str = "Difference",
+) -> Picture:
     """Differences between two systems in bootstrap resamples, with the observed one, its interval, and zero.
 
-    differences: (samples,), of resampled queries. observed, low, high: as `evaluation.paired_bootstrap` gives them.
+    differences: (samples,), of resampled queries.
+    observed, low, high: as `evaluation.paired_bootstrap` returns them.
+    title: of the figure.
+    xlabel: what the difference is of.
+    Returns a Picture. Raises ValueError where observed lies outside low to high.
     """
     differences = numbers(differences, "differences", ndim=1)
     observed, low, high = (
@@ -119,19 +131,18 @@ def bootstrap_distribution(differences, observed, low, high, title="Is the diffe
     )
 
 
-def memory_bars(methods, title="Memory of one training step"):
-    """Where the memory of a training goes: one bar a method, stacked of its parts, its sum behind it.
+def memory_bars(methods: dict[str, dict[str, float]], title: str = "Memory of one training step") -> Picture:
+    """Where the memory of a training goes: one bar per method, stacked from its parts, with its sum at the end.
 
-    methods: {method: {part: megabytes}}, as weights, gradients, optimiser, activations, logits; at most 7 parts in all.
-    A part that a method does not have, or of 0, is left out of its bar.
+    methods: {method: {part: megabytes}}, with parts such as weights, gradients, optimiser, activations and logits; at
+        most 7 different ones. A part of 0 is left out of its bar.
+    title: of the figure.
+    Returns a Picture. Raises ValueError for more parts, a negative one, and a method without any memory.
     """
     methods = {m: _parts(parts, m) for m, parts in mapping(methods, "methods").items()}
     names = list(dict.fromkeys(part for parts in methods.values() for part in parts))
     if len(names) > len(COLOURS):
-        raise ValueError(
-            f"methods holds {len(names)} different parts; at most {len(COLOURS)} can be told apart: add "
-            "up the small ones"
-        )
+        raise ValueError(f"methods holds {len(names)} different parts, above {len(COLOURS)}; add up the small ones")
     longest = max(sum(parts.values()) for parts in methods.values())
     with style():
         figure = Figure(figsize=(9.5, 1.5 + 0.55 * len(methods)))
@@ -156,16 +167,15 @@ def memory_bars(methods, title="Memory of one training step"):
 
 
 def _series_and_rows(tasks):
-    """The names of the series and of the rows, in the order in which they come first."""
+    """The names of the series and of the rows, in the order of their first appearance."""
     for heading, of in mapping(tasks, "tasks").items():
         for name, row in mapping(of, f"tasks[{heading!r}]").items():
             mapping(row, f"tasks[{heading!r}][{name!r}]")
             for d in filter(None, row.values()):
                 numbers(tuple(d)[:3], f"tasks[{heading!r}][{name!r}]")
     series = dict.fromkeys(name for of in tasks.values() for name in of)
-    return list(mapping(series, "series", most=len(COLOURS))), list(
-        dict.fromkeys(row for of in tasks.values() for rows in of.values() for row in rows)
-    )
+    rows = dict.fromkeys(row for of in tasks.values() for rows in of.values() for row in rows)
+    return list(mapping(series, "series", most=len(COLOURS))), list(rows)
 
 
 def _gain_panel(axes, of, series, rows, baseline):
@@ -217,8 +227,6 @@ def _rows(records, tasks):
         rows = records
         headings = {k: k for r in rows for k, v in r.items() if isinstance(v, tuple)}
     else:
-        from course_lib.experiments.comparison import table, task_titles
-
         rows, headings = table(records), task_titles(records)
     unknown = [t for t in tasks or () if t not in headings]
     if unknown or not headings:

@@ -1,7 +1,8 @@
-"""Widgets that answer back: each function returns something that shows when it is the value of a cell.
+"""Interactive widgets: each function returns something that is shown when it is the value of a cell.
 
-Where nothing answers (nbconvert, GitHub, a notebook opened without running it) a widget shows as the HTML of its state
-when it was drawn: the first results, the first figure. Text from a corpus or a learner shows as it is, markup included.
+Without a kernel (nbconvert, GitHub, a notebook opened without running it) a widget is shown as the HTML of its state
+when it was drawn: the first results, the first figure. Text from a corpus or a learner is shown as it is, markup
+included.
 """
 
 from course_lib.notebook.widgets.dashboard import training_dashboard

@@ -1,40 +1,51 @@
 """A training that can be watched and stopped."""
 
+import signal
 import threading
 import time
+from collections.abc import Callable
+from contextlib import contextmanager
 
 import ipywidgets
 import numpy as np
 from IPython.display import display
 from matplotlib.figure import Figure
+from torch import nn
 
 from course_lib.notebook import plots
 from course_lib.notebook.widgets.panel import Panel, as_html, as_text
-from course_lib.training import TrainingConfig, train
+from course_lib.training import TrainingConfig, TrainingRecord, train
 
 DRAWING_SHARE = 0.05  # of the time; the training waits while the curves are drawn
 DRAWING_PAUSE = 1.0  # seconds between two drawings, at least
-FIRST_ERROR = 1.0  # seconds in which an error is raised where the training was asked for
+FIRST_ERROR = 1.0  # seconds in which a wrong argument is reported where the training was started
 
 
-def training_dashboard(objective, texts, config=None, evaluate=None):
-    """Train in the background, with live curves and a button that stops; arguments as `course_lib.training.train` has.
+def training_dashboard(
+    objective: nn.Module, examples: list, config: TrainingConfig | None = None, evaluate: Callable | None = None
+) -> "Dashboard":
+    """Train in the background, with live curves and a button that stops.
 
-    Returns a Dashboard, which shows when it is the value of a cell. In the next cell, `record = dashboard.result()`
-    waits for the end and gives the TrainingRecord, so that no later cell uses an encoder that is still in training.
-    Stopping keeps the best weights evaluated so far, as Ctrl-C does in `train`. Raises what `train` raises for wrong
-    arguments.
+    In the next cell, `record = dashboard.result()` waits for the end, so that no later cell uses an encoder that is
+    still in training. Stopping keeps the best weights evaluated so far, as Ctrl-C does in `train`.
+
+    objective, examples, config, evaluate: as `course_lib.training.train` takes them.
+    Returns a Dashboard, which is shown when it is the value of a cell.
+    Raises what `train` raises for wrong arguments.
     """
-    return Dashboard(objective, texts, config or TrainingConfig(), evaluate)
+    return Dashboard(objective, examples, config or TrainingConfig(), evaluate)
 
 
 class Dashboard(Panel):
-    """A training that runs; `.result()` waits for its TrainingRecord.
+    """A running training; `.result()` waits for its TrainingRecord.
 
-    A kernel hears a button only between two cells. While a cell waits, interrupting the kernel does the same.
+    A kernel receives a button's click only between two cells. While a cell waits, interrupting the kernel does the
+    same.
+
+    objective, examples, config, evaluate: as `course_lib.training.train` takes them.
     """
 
-    def __init__(self, objective, texts, config, evaluate):
+    def __init__(self, objective: nn.Module, examples: list, config: TrainingConfig, evaluate: Callable | None):
         self.button = ipywidgets.Button(
             description="Stop",
             icon="stop",
@@ -47,39 +58,39 @@ class Dashboard(Panel):
             [ipywidgets.HBox([self.button, self.status]), self.curves],
             lambda: f"<p>{self.status.value}</p>{self.curves.value}",
         )
-        self._record, self._error, self._output = None, None, None
+        self._record, self._error, self._refused, self._output = None, None, False, None
         self._config, self._losses, self._evaluations, self._unfinished = config, [], [], []
         self._hint = ""
         self._began = self._said = time.monotonic()
         self._next_drawing = self._began + DRAWING_PAUSE
         self._running, self._stopping, self._over = threading.Event(), threading.Event(), threading.Event()
         self.button.on_click(lambda _: self.stop())
-        self._say(f"preparing {len(texts):,} texts …")
+        self._say(f"preparing {len(examples):,} texts …")
         # a thread, so that the kernel stays free for the button; a daemon, so that it dies with the kernel
-        threading.Thread(target=self._train, args=(objective, texts, evaluate), daemon=True).start()
-        self._running.wait(FIRST_ERROR)
-        if self._error:
+        thread = threading.Thread(target=self._train, args=(objective, examples, evaluate), daemon=True)
+        with _on_interrupt(self.stop):
+            thread.start()
+            self._running.wait(FIRST_ERROR)
+        if self._refused:
             raise self._error
 
-    def stop(self):
-        """End the training with the step it is in; the outcome of its record is then "interrupted"."""
-        if not self._over.is_set():
+    def stop(self) -> None:
+        """End the training, also in the middle of an evaluation; its record then has the outcome "interrupted"."""
+        if not self._over.is_set() and not self._stopping.is_set():
             self._stopping.set()
             self.button.disabled = True
             self._say("stopping …")
 
-    def result(self):
-        """Wait for the end and return the TrainingRecord; an interrupt of the kernel stops the training.
+    def result(self) -> TrainingRecord:
+        """Wait for the end of the training; an interrupt of the kernel stops it.
 
-        Raises what the training raised.
+        Returns the TrainingRecord. Raises what the training raised.
         """
         # not `await`: ipykernel 7.4 leaves a widget that is moved while a cell awaits without an answer for good
         self.button.disabled, self._hint = True, " · interrupt the kernel (■) to stop"
-        while not self._over.is_set():
-            try:
-                self._over.wait(0.2)
-            except KeyboardInterrupt:
-                self.stop()
+        with _on_interrupt(self.stop):
+            while not self._over.wait(0.2):  # without a limit, Windows would not interrupt it
+                pass
         if self._output:  # the saved notebook should keep the last state, not that of the beginning
             self._output.update(self._repr_mimebundle_(), raw=True)
         if self._error:
@@ -91,31 +102,38 @@ class Dashboard(Panel):
 
     # ------------------------------------------------------------------ in the thread
 
-    def _train(self, objective, texts, evaluate):
-        hook = objective.register_forward_hook(self._after_batch)
+    def _train(self, objective, examples, evaluate):
+        # every module, because an evaluation may call any of them: `encode`, the objective itself, a decoder
+        hooks = [module.register_forward_pre_hook(self._end_if_stopped) for module in objective.modules()]
+        hooks.append(objective.register_forward_hook(self._after_batch))
         try:
             self._record = train(
                 objective,
-                texts,
+                examples,
                 self._config,
                 progress=False,
                 evaluate=evaluate and (lambda encoder: self._evaluate(evaluate, encoder)),
             )
             self._show_end()
-        except Exception as error:
-            self._error = error
+        except BaseException as error:  # nobody would see it in a thread; `result` raises it
+            self._error, self._refused = error, not self._running.is_set()
             self._say(f"{type(error).__name__}: {error}")
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
             self.button.disabled = True
             self._running.set()
             self._over.set()
 
+    def _end_if_stopped(self, module, inputs):
+        if self._stopping.is_set():
+            raise KeyboardInterrupt  # `train` then ends as it does on Ctrl-C
+
     def _after_batch(self, module, batch, loss):
         """Note a batch's loss; the loop knows nothing of a dashboard, so this is a hook of the objective."""
         self._running.set()
-        if self._stopping.is_set():
-            raise KeyboardInterrupt  # `train` ends then as it does on Ctrl-C
+        if not module.training:  # `evaluate` computed a loss
+            return
         self._unfinished.append(float(loss.detach()))
         if len(self._unfinished) == self._config.accumulate:
             self._losses.append(sum(self._unfinished) / len(self._unfinished))
@@ -123,6 +141,7 @@ class Dashboard(Panel):
             self._show_step()
 
     def _evaluate(self, evaluate, encoder):
+        self._running.set()
         self._say(f"{self._step()} · evaluating …")
         scores = evaluate(encoder)
         if isinstance(scores, dict):  # else `train` says what is wrong
@@ -161,16 +180,17 @@ class Dashboard(Panel):
             weights = "its latest weights"
             if kept:
                 best = f"{self._score()} {kept[self._score()]:.3f}"
-                weights = f"the weights of step {kept['step']}, which scored best ({best})"
+                weights = f"the weights of step {kept['step']}" if kept["step"] else "its starting weights"
+                weights += f", which scored best ({best})"
             self._say(f"stopped after {took}; the encoder has {weights}")
 
     def _score(self):
-        """What `evaluate` returns first: how good the encoder is."""
+        """The name of the first number that `evaluate` returns, which says how good the encoder is."""
         return next(iter(self._evaluations[0][1]))
 
 
 def _live(losses, evaluations):
-    """The losses and each metric so far, in panels side by side."""
+    """The losses and each metric so far, in panels side by side; a metric may have a point before the first step."""
     panels = {"Loss": list(enumerate(losses, 1))}
     for name in evaluations[0][1] if evaluations else ():
         panels[name] = [(step, scores[name]) for step, scores in evaluations]
@@ -180,5 +200,20 @@ def _live(losses, evaluations):
             axes.plot(*zip(*points), "o-" if len(points) < 20 else "-")
             axes.set(title=name, xlabel="Step")
             axes.locator_params(axis="x", integer=True, nbins=5)
-    told = "; ".join(f"{name} {points[-1][1]:.3f} at step {points[-1][0]}" for name, points in panels.items())
+    at = lambda point: f"{point[1]:.3f} at step {point[0]}"  # noqa: E731
+    told = "; ".join(f"{name} from {at(points[0])} to {at(points[-1])}" for name, points in panels.items())
     return plots.show(figure, f"Curves of a training that is running: {told}.")
+
+
+@contextmanager
+def _on_interrupt(action):
+    """Call action() whenever the kernel is interrupted, in place of raising KeyboardInterrupt."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is None:  # nothing interrupts here, or not by Python's means
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: action())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -4,6 +4,8 @@ import html
 import json
 import sys
 import textwrap
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +17,17 @@ SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross
 PLOTLY = "application/vnd.plotly.v1+json"
 
 
-def sentence_map(encoders, texts, groups, title="Map of sentences"):
-    """Sentences on their two principal components, one panel an encoder; the pointer on a point shows its text.
+def sentence_map(
+    encoders: Any, texts: Iterable[str], groups: Iterable[str], title: str = "Map of sentences"
+) -> "SentenceMap":
+    """Sentences on their two principal components, one panel per encoder; the pointer on a point shows its text.
 
-    encoders: an encoder, or {panel title: an encoder, or (N, d) embeddings}, at most 3; an encoder's embeddings are
-    L2-normalised. texts: N strings. groups: N names, at most 7 different, each with a colour and a marker. Returns a
-    SentenceMap. Raises ValueError as `plots.sentence_map` does.
+    encoders: an encoder, or {panel title: an encoder, or (N, d) embeddings}, at most 3. An encoder's embeddings are
+        L2-normalised.
+    texts: N strings.
+    groups: N names, at most 7 different, each with its own colour and marker.
+    title: of the figure.
+    Returns a SentenceMap. Raises ValueError as `plots.sentence_map` does.
     """
     if not isinstance(encoders, dict):
         encoders = {"": encoders}
@@ -36,12 +43,15 @@ def _embeddings(encoder, texts):
 
 
 class SentenceMap:
-    """A map of sentences: `figure`, plotly's, to be read with the pointer, and `picture`, the same standing still.
+    """A map of sentences: `figure`, plotly's, which answers to the pointer, and `picture`, a still of it.
 
     A front end shows the first that it knows; neither needs a kernel.
+
+    panels: {title: (N, d) embeddings}.
+    texts, groups, title: as `sentence_map` takes them.
     """
 
-    def __init__(self, panels, texts, groups, title):
+    def __init__(self, panels: dict[str, np.ndarray], texts: list[str], groups: list[str], title: str):
         self.picture = plots.sentence_map(panels, groups, texts, title)
         self.figure = _figure(panels, texts, groups, title)
 
@@ -98,6 +108,6 @@ def _figure(panels, texts, groups, title):
 
 
 def _shown(text, width=None):
-    """A text as plotly shows it unchanged: plotly reads some HTML and, between dollar signs, formulas."""
+    """A text escaped for plotly, which reads some HTML and, between dollar signs, formulas."""
     lines = textwrap.wrap(str(text), width, max_lines=12, placeholder=" …") if width else [str(text)]
     return "<br>".join(html.escape(line, quote=False).replace("$", "&#36;") for line in lines)

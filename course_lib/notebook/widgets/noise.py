@@ -4,16 +4,24 @@ import ipywidgets
 import torch
 
 from course_lib import functional
+from course_lib.models.encoder import SentenceEncoder
 from course_lib.notebook.widgets.panel import Panel, as_text, field, note, redraw_on_change
 
 
-def noise_sliders(encoder, text, deletion=0.6, masking=0.15, seed=0):
-    """A sentence token by token under the noise of TSDAE and of MLM, with a slider for each probability.
+def noise_sliders(
+    encoder: SentenceEncoder, text: str, deletion: float | None = 0.6, masking: float | None = 0.15, seed: int = 0
+) -> Panel:
+    """A sentence token by token with the noise of TSDAE and of MLM, and a slider for each probability.
 
-    encoder: a SentenceEncoder, for its tokenizer. deletion: of words, 0.6 as in Wang et al. (2021). masking: of tokens,
-    0.15 as in Devlin et al. (2019). None leaves the one or the other out. seed: of the draw; a button takes the next.
-    Under one seed a higher probability damages what a lower one did, and more. Raises ValueError for what is no
-    probability, and where a tokenizer without a mask token shall mask.
+    With the same seed, a higher probability damages what a lower one did, and more.
+
+    encoder: used for its tokenizer.
+    text: the first sentence.
+    deletion: probability of deleting a word, 0.6 as in Wang et al. (2021); None leaves TSDAE out.
+    masking: probability of choosing a token, 0.15 as in Devlin et al. (2019); None leaves MLM out.
+    seed: of the random draw; a button takes the next one.
+    Returns a Panel. Raises ValueError for a number that is not a probability, and for masking with a tokenizer that has
+    no mask token.
     """
     _check(encoder, deletion, masking)
     line = field(text, "Write a sentence and press Enter", "Sentence")
@@ -104,7 +112,7 @@ def _hidden(new, old):
 
 
 def _chips(title, chips):
-    """Tokens, already HTML, each in a frame of its own, so that spaces and pieces of words can be told apart."""
+    """Tokens, already HTML, each in its own frame, so that spaces and word pieces can be told apart."""
     frame = "border:1px solid #888;border-radius:4px;padding:1px 5px;margin:2px;display:inline-block;line-height:1.5"
     return (
         f'<p style="margin:0.5em 0 0.1em"><b>{as_text(title)}</b></p><p style="margin:0">'

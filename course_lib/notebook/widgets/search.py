@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from typing import Any
 
 import ipywidgets
 
@@ -12,22 +13,25 @@ SHOWN = 3  # columns that can be read side by side
 LONGEST = 240  # characters of a text that are shown
 
 
-def search_box(searchers, query="", k=5, judge=None):
-    """Ask one question of several searchers and read their best texts next to each other.
+def search_box(searchers: dict[str, Any], query: str = "", k: int = 5, cross_encoder: Any = None) -> Panel:
+    """Put one question to several searchers and read their best texts next to each other.
+
+    Words that a text shares with the question, as BM25 compares them, are marked. A long text is cut to where they are,
+    or to its sentence nearest in meaning where there are none. A hit says which other searchers found it too.
 
     searchers: {name: whatever has .search(query, k) → [Hit(id, score, text), …]}, or a function without arguments that
-    makes one, called when it is first asked; of more than three, boxes choose. query: asked at once. k: hits each.
-    judge: a cross-encoder, `.predict(pairs)`, for a box that re-ranks by it what each searcher finds.
-    Words that a text shares with the question, as BM25 compares them, are marked, and a long text is cut to where they are,
-    or to the sentence nearest in meaning where there is none; a hit says which other searchers found it too.
-    Raises ValueError where there is no searcher, TypeError for one that cannot search.
+        makes one when it is first needed. With more than three, check boxes choose which are shown.
+    query: the first question.
+    k: hits per searcher.
+    cross_encoder: whatever has .predict(pairs); it adds a check box that re-ranks with it what each searcher finds.
+    Returns a Panel. Raises ValueError without a searcher, TypeError for one that cannot search.
     """
     searchers = _checked(searchers)
     line = field(query, "Type a question and press Enter", "Question")
     button = ipywidgets.Button(description="Search", icon="search", tooltip="Search (or press Enter)")
     boxes = {name: ipywidgets.Checkbox(i < SHOWN, description=name, indent=False) for i, name in enumerate(searchers)}
     rerank = ipywidgets.Checkbox(False, description="re-ranked by the cross-encoder", indent=False)
-    choices = (list(boxes.values()) if len(boxes) > SHOWN else []) + ([rerank] if judge is not None else [])
+    choices = (list(boxes.values()) if len(boxes) > SHOWN else []) + ([rerank] if cross_encoder is not None else [])
     status, results = ipywidgets.HTML(), ipywidgets.HTML()
     answered = []  # the question that the results are of, and what was chosen
 
@@ -40,7 +44,7 @@ def search_box(searchers, query="", k=5, judge=None):
             status.value = note(f"Searching: {name} …")  # a re-ranker may take seconds
             if inspect.isfunction(searchers[name]):
                 searchers[name] = searchers[name]()
-            asked[name] = Reranked(searchers[name], judge) if rerank.value else searchers[name]
+            asked[name] = Reranked(searchers[name], cross_encoder) if rerank.value else searchers[name]
         results.value = _results(question, asked, k)
         status.value, answered[:] = "", state
 
@@ -64,7 +68,7 @@ def _results(question, searchers, k):
 
 
 def _encoder_of(searcher):
-    """The encoder that a searcher compares texts by, also below a re-ranker; None where there is none."""
+    """The encoder with which a searcher compares texts, also behind a re-ranker; None where there is none."""
     while not hasattr(searcher, "encoder") and hasattr(searcher, "searcher"):
         searcher = searcher.searcher
     return getattr(searcher, "encoder", None)
@@ -86,7 +90,7 @@ def _checked(searchers):
 
 
 def _table(question, found, encoders):
-    """One column a searcher, one row a place in its list."""
+    """One column per searcher, one row per rank."""
     cell = (
         f'align="left" style="text-align:left;vertical-align:top;width:{100 // len(found)}%;white-space:normal;'
         'line-height:1.35;padding:0.35em 0.8em 0.35em 0"'
@@ -127,14 +131,14 @@ def _hit(question, name, place, found, encoder):
 
 
 def _breakable(name):
-    """A hit's name as HTML; a long dotted one may be broken at its joints, where it would run into the next column."""
+    """A hit's id as HTML; a long dotted one may break after its dots, where it would run into the next column."""
     if len(str(name)) > 24 and re.fullmatch(r"[\w.]+", str(name)):
         return re.sub(r"(?<=[._])", "<wbr>", as_text(name))
     return as_text(name)
 
 
 def _excerpt(question, text):
-    """A text as HTML, shared words marked, and how many are; a long one from a little before the first of these."""
+    """A text as HTML with shared words marked, and their number; a long text begins shortly before the first."""
     pieces = re.split(r"([^\W_]+)", text)  # every second piece is a word, or several that camel case joins
     shared = [matched_words(question, piece) if i % 2 else [] for i, piece in enumerate(pieces)]
     first = next((i for i, words in enumerate(shared) if words), 0)
@@ -150,7 +154,7 @@ def _excerpt(question, text):
 
 
 def _start(pieces, first):
-    """The piece to begin with, so that the first shared word is near the front."""
+    """Where to begin, so that the first shared word is near the front."""
     before, start = 0, first
     while start and before + len(pieces[start - 1]) < LONGEST // 3:
         start -= 1

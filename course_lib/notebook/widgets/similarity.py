@@ -1,10 +1,13 @@
-"""Cosines of the learner's own sentences, and what a softmax makes of cosines."""
+"""Cosines of the learner's own sentences, and the softmax of cosines at a temperature."""
 
+from collections.abc import Sequence
 from textwrap import shorten
+from typing import Any
 
 import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from course_lib.notebook import plots
 from course_lib.notebook.widgets.panel import Panel, as_html, field, note, redraw_on_change
@@ -14,11 +17,12 @@ MOST_SENTENCES = 10  # more cannot be read in one heat map with their words
 MOST_BARS = 12
 
 
-def similarity_playground(encoder, texts):
+def similarity_playground(encoder: Any, texts: list[str]) -> Panel:
     """Sentences in text boxes and their cosines as a heat map, drawn again after every change.
 
-    encoder: whatever has `.encode(texts, batch_size=…)`. texts: 1 to 10 strings to begin with; empty boxes are left
-    out. Raises ValueError for another number of texts.
+    encoder: whatever has `.encode(texts, batch_size=…)`.
+    texts: 1 to 10 sentences to begin with; empty boxes are left out.
+    Returns a Panel. Raises ValueError for another number of texts.
     """
     if isinstance(texts, str) or not 1 <= len(texts) <= MOST_SENTENCES:
         raise ValueError(f"texts is {texts!r:.60}; pass a list of 1 to {MOST_SENTENCES} sentences")
@@ -47,12 +51,18 @@ def similarity_playground(encoder, texts):
     return Panel("Sentences and their cosines", [boxes, ipywidgets.HBox([more]), area], lambda: area.value)
 
 
-def temperature_slider(cosines, labels, positive=0, temperature=0.05):
+def temperature_slider(
+    cosines: ArrayLike, labels: Sequence[str], positive: int = 0, temperature: float = 0.05
+) -> Panel:
     """The softmax of SimCSE over the candidates of one anchor, drawn again as the temperature moves.
 
-    cosines: (C,) of the anchor with its candidates. labels: C texts. positive: which one is the anchor's other view.
-    temperature: where the slider starts; 0.05 as in Gao et al. (2021). Of more than 12 candidates those nearest to the
-    anchor have a bar of their own. Raises ValueError for what does not fit together.
+    Of more than 12 candidates, those nearest to the anchor have a bar of their own.
+
+    cosines: (C,) of the anchor with its candidates, not divided by a temperature.
+    labels: C texts.
+    positive: the index of the anchor's other view.
+    temperature: where the slider starts, 0.01 to 1; 0.05 as in Gao et al. (2021).
+    Returns a Panel. Raises ValueError for arguments that do not fit together.
     """
     cosines = np.asarray(cosines, dtype=float)
     _check_candidates(cosines, labels, positive, temperature)
@@ -84,7 +94,7 @@ def _check_candidates(cosines, labels, positive, temperature):
             "one row of the matrix of cosines, not divided by a temperature"
         )
     if len(labels) != len(cosines):
-        raise ValueError(f"labels holds {len(labels)} texts for {len(cosines)} cosines; pass one a candidate")
+        raise ValueError(f"labels holds {len(labels)} texts for {len(cosines)} cosines; pass one per candidate")
     if not 0 <= positive < len(cosines):
         raise ValueError(f"positive is {positive}; it is the position of one of the {len(cosines)} candidates")
     if not 0.01 <= temperature <= 1:
@@ -127,7 +137,7 @@ def _draw_bars(bars, title):
 
 
 def _write_beside(axes, y, *columns, **style):
-    """Texts in columns on the right of the axes, at a height in its data."""
+    """Write texts in columns on the right of the axes, at the height y of its data."""
     for i, words in enumerate(columns):
         axes.annotate(
             words,

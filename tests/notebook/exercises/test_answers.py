@@ -177,13 +177,13 @@ def shuffled(a, b, samples, seed):
 def with_bernoulli(ids, special, probability, mask_id, vocab_size):
     """In another order of draws, and the rest divided again."""
     inputs, labels = ids.clone(), ids.clone()
-    strangers = torch.randint(vocab_size, ids.shape)
+    random_ids = torch.randint(vocab_size, ids.shape)
     chosen = torch.bernoulli(torch.full(ids.shape, probability).masked_fill(special, 0.0)).bool()
     labels[~chosen] = -100
     masked = torch.bernoulli(torch.full(ids.shape, 0.8)).bool() & chosen
     inputs[masked] = mask_id
-    stranger = torch.bernoulli(torch.full(ids.shape, 0.5)).bool() & chosen & ~masked
-    inputs[stranger] = strangers[stranger]
+    replaced = torch.bernoulli(torch.full(ids.shape, 0.5)).bool() & chosen & ~masked
+    inputs[replaced] = random_ids[replaced]
     return inputs, labels
 
 
@@ -192,8 +192,8 @@ def with_one_draw(ids, special, probability, mask_id, vocab_size):
     """One uniform number decides both: below 80 % of the probability [MASK], and so on."""
     draw = torch.rand(ids.shape).masked_fill(special, 2.0)
     inputs = torch.where(draw < 0.8 * probability, mask_id, ids)
-    stranger = (draw >= 0.8 * probability) & (draw < 0.9 * probability)
-    inputs = torch.where(stranger, torch.randint(5, vocab_size, ids.shape), inputs)
+    replaced = (draw >= 0.8 * probability) & (draw < 0.9 * probability)
+    inputs = torch.where(replaced, torch.randint(5, vocab_size, ids.shape), inputs)
     return inputs, ids.masked_fill(draw >= probability, -100)
 
 
@@ -206,10 +206,10 @@ def the_same_die(ids, special, probability, mask_id, vocab_size):
 
 @mistaken(masked_language_model.mask_tokens, "damaged labels")
 def overwritten(ids, special, probability, mask_id, vocab_size):
-    chosen, fate = (torch.rand(ids.shape) < probability) & ~special, torch.rand(ids.shape)
-    ids[chosen & (fate < 0.8)] = mask_id
-    stranger = chosen & (fate >= 0.9)
-    ids[stranger] = torch.randint(vocab_size, (int(stranger.sum()),))
+    chosen, uniform = (torch.rand(ids.shape) < probability) & ~special, torch.rand(ids.shape)
+    ids[chosen & (uniform < 0.8)] = mask_id
+    replaced = chosen & (uniform >= 0.9)
+    ids[replaced] = torch.randint(vocab_size, (int(replaced.sum()),))
     return ids, torch.where(chosen, ids, -100)
 
 
@@ -217,8 +217,8 @@ def overwritten(ids, special, probability, mask_id, vocab_size):
 def drawn_again(ids, special, probability, mask_id, vocab_size):
     chosen = (torch.rand(ids.shape) < probability) & ~special
     masked = chosen & (torch.rand(ids.shape) < 0.8)
-    stranger = chosen & ~masked & (torch.rand(ids.shape) < 0.1)
-    inputs = torch.where(stranger, torch.randint(vocab_size, ids.shape), ids.masked_fill(masked, mask_id))
+    replaced = chosen & ~masked & (torch.rand(ids.shape) < 0.1)
+    inputs = torch.where(replaced, torch.randint(vocab_size, ids.shape), ids.masked_fill(masked, mask_id))
     return inputs, torch.where(chosen, ids, -100)
 
 
@@ -313,7 +313,7 @@ def test_a_mistake_written_otherwise_is_recognised(exercise, function, mistake):
     assert exercise.check(function).mistake == mistake, exercise.check(function)
 
 
-def test_chance_decides_nothing_about_the_noise(monkeypatch):
+def test_randomness_decides_nothing_about_the_noise(monkeypatch):
     """Twenty other streams of random numbers: right stays right, every mistake keeps its name."""
     exercise = masked_language_model.mask_tokens
     assert all(exercise.mistaken(mistake) for mistake in exercise.mistakes) and exercise.right  # by the usual seeds
@@ -325,7 +325,7 @@ def test_chance_decides_nothing_about_the_noise(monkeypatch):
         assert exercise.check(mistake.code).mistake == mistake.name, exercise.check(mistake.code)
 
 
-def test_chance_decides_nothing_about_the_bootstrap():
+def test_randomness_decides_nothing_about_the_bootstrap():
     exercise = evaluation.paired_bootstrap
     for shift in range(1, 21):
         mistake = exercise.mistakes[shift % len(exercise.mistakes)]

@@ -27,7 +27,9 @@ def test_two_spans_are_the_librarys():
     cropping.shortest, cropping.longest = 0.1, 0.5
     for seed in range(20):
         ids = [2, *range(10, 10 + 3 * seed + 1), 3]
-        library = [cropping.crop(ids, chance) for chance in [torch.Generator().manual_seed(seed)] for _ in range(2)]
+        library = [
+            cropping.crop(ids, generator) for generator in [torch.Generator().manual_seed(seed)] for _ in range(2)
+        ]
         drawn = torch.rand(4, generator=torch.Generator().manual_seed(seed)).tolist()
         shares = [0.1 + 0.4 * share for share in drawn[::2]]
         assert domain_adaptation.two_spans.reference(ids, shares, drawn[1::2]) == library

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from course_lib.notebook.exercises import all_exercises
 from course_lib.notebook.exercises.observing import named
+from course_lib.notebook.exercises.verdict import behaves_like
 
 EXERCISES = {exercise.name: exercise for exercise in all_exercises()}
 MISTAKES = {f"{name}: {mistake.name}": (name, mistake) for name, e in EXERCISES.items() for mistake in e.mistakes}
@@ -60,7 +61,7 @@ def test_no_behaviour_is_two_mistakes(exercise):
     """The check takes the first mistake that fits; none may fit where another was made."""
     for mistake in exercise.mistakes:
         seen = exercise.mistaken(mistake)
-        others = [m.name for m in exercise.mistakes if m is not mistake and exercise.behaves_like(seen, m)]
+        others = [m.name for m in exercise.mistakes if m is not mistake and behaves_like(exercise, seen, m)]
         assert not others, f"{mistake.name} is also recognised as {others}"
 
 

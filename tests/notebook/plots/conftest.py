@@ -130,9 +130,9 @@ FIGURES = {
     "attention_map": ([TOKENS, attention()], {}, ["10 tokens", f"{attention().max():.2f}", "“##s” on “$”"]),
     "attention_map of two": ([["a", "b"], np.eye(2)], {}, ["2 tokens"]),
     "histogram": (
-        [{NASTY: np.linspace(-3, 9, 200), "random": [10.2, 10.4]}, "Margin of the judge's scores"],
+        [{NASTY: np.linspace(-3, 9, 200), "random": [10.2, 10.4]}, "Margin of the teacher's scores"],
         {"of": "negatives"},
-        ["mean 3.00", "mean 10.30", "-2.40 to 8.40", "Margin of the judge"],
+        ["mean 3.00", "mean 10.30", "-2.40 to 8.40", "Margin of the teacher"],
     ),
     "cosine_histogram": ([pairs()], {}, ["0.70", "0.83", "0.10", NASTY]),
     "sentence_map of one panel": (

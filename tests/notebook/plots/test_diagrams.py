@@ -9,7 +9,7 @@ from course_lib.notebook import plots
 
 @pytest.mark.parametrize("boxes", [2, 4, 5, 7, 10])
 def test_what_passes_an_arrow_stands_beside_the_boxes(examples, boxes, monkeypatch):
-    steps = [("Cross-encoder", "raw logits of the judge")] * boxes
+    steps = [("Cross-encoder", "raw logits, not probabilities")] * boxes
     monkeypatch.setitem(examples.FIGURES, "pipeline of so many", ([steps], {}, []))
     _, figure, texts = examples.draw("pipeline of so many", counts=["590,000 candidates"] * (boxes - 1))
     (axes,) = figure.axes

@@ -27,9 +27,11 @@ def drawing_functions():
         n: f
         for room in rooms
         for n, f in inspect.getmembers(room, inspect.isfunction)
-        if f.__module__ == room.__name__ != plots.picture.__name__ and not n.startswith("_")
+        if f.__module__ == room.__name__
+        and not n.startswith("_")
+        and inspect.signature(f).return_annotation is plots.Picture
     }
-    return found.keys() - {"comparison_picture"}  # bytes for a file, not a Picture
+    return found.keys() - {"show"}
 
 
 def test_every_drawing_function_is_tried_and_can_be_reached(examples):
@@ -122,7 +124,7 @@ def test_ink_can_be_read_on_every_colour(colour):
             for w, v in zip((0.2126, 0.7152, 0.0722), to_rgb(c))
         )
 
-    low, high = sorted(luminance(c) for c in (colour, plots.picture.ink(colour)))
+    low, high = sorted(luminance(c) for c in (colour, plots.layout.ink(colour)))
     assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
@@ -138,7 +140,7 @@ def test_ink_can_be_read_on_every_colour(colour):
     }.items(),
 )
 def test_metrics_are_written_as_the_field_writes_them(name, shown):
-    assert plots.picture.measure(name) == shown
+    assert plots.labels.measure(name) == shown
 
 
 # --------------------------------------------------------------------------- alt text

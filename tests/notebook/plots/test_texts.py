@@ -68,7 +68,7 @@ def test_noise_keeps_every_token_in_its_column(drawn, examples):
 
 def test_tokens_are_spread_over_as_few_lines_as_they_need():
     """Of at most 8 inches, of which the first line gives 1.9 to the counts."""
-    lines = plots.texts._blocks([1.0] * 18, 8)
+    lines = plots.noise._blocks([1.0] * 18, 8)
     assert [len(line) for line in lines] == [5, 7, 6] and sum(lines, []) == list(range(18))
 
 

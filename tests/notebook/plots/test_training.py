@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from course_lib.notebook import plots
-from course_lib.notebook.plots import training
+from course_lib.notebook.plots import paths, training
 
 
 def test_bands_hold_lowest_and_highest_seed(drawn, examples):
@@ -95,7 +95,7 @@ def test_frontier_is_in_the_order_of_time_with_its_intervals(drawn, examples):
 def test_ticks_of_time_are_telling_and_apart(low, high, ticks):
     figure, axes = plots.picture.plt.subplots()
     axes.set_xscale("log")
-    training._time_axis(axes, np.array([low, high]))
+    paths._time_axis(axes, np.array([low, high]))
     assert {t.get_text() for t in axes.get_xticklabels()} >= set(ticks)
     plots.picture.plt.close(figure)
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from course_lib import objectives
-from course_lib.models.encoder import SentenceEncoder
+from course_lib.models import CrossEncoder, QueryGenerator, SentenceEncoder
 from course_lib.training import TrainingConfig, train
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-PAIRED = {"MultipleNegativesRanking", "QueryGenerator"}
+PAIRED = {"MultipleNegativesRanking", "QueryGeneration"}
+MODELS = {"QueryGeneration": QueryGenerator, "Relevance": CrossEncoder}
 
 
 def examples(kind, docs):
@@ -17,7 +18,7 @@ def examples(kind, docs):
     first, second, third = sentences[:40], sentences[40:80], sentences[80:]
     if kind in PAIRED:
         return list(zip(first, second))
-    if kind == "CrossEncoder":
+    if kind == "Relevance":
         return list(zip(first, second, third))
     if kind == "MarginMSE":
         return [(*texts, 3.0) for texts in zip(first, second, third)]
@@ -27,7 +28,7 @@ def examples(kind, docs):
 def loss_and_gradient(kind, shallow, texts, device, weights=None):
     """Of one batch without dropout, in fp32; with other weights where some are given. Returns the weights too."""
     torch.manual_seed(0)
-    objective = getattr(objectives, kind)(shallow(2).to(device)).eval()
+    objective = getattr(objectives, kind)(MODELS.get(kind, lambda encoder: encoder)(shallow(2).to(device))).eval()
     if weights:
         objective.load_state_dict(weights)
     batch = objective.collate(objective.prepare(texts), torch.Generator().manual_seed(3))
@@ -49,7 +50,7 @@ def loss_and_gradient(kind, shallow, texts, device, weights=None):
         "Cropping",
         *sorted(PAIRED),
         "MarginMSE",
-        "CrossEncoder",
+        "Relevance",
     ],
 )
 def test_every_loss_and_its_gradient_are_those_of_the_cpu(kind, docs, shallow):

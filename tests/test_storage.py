@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.objectives import CrossEncoder
+from course_lib.models import CrossEncoder
 from course_lib.search import BM25Search, ExactSearch, HybridSearch
 from course_lib.storage import fingerprint, in_chunks
 

@@ -1,4 +1,4 @@
-"""The models of the course: SentenceEncoder embeds a text, CrossEncoder scores a pair, QueryGenerator writes a query."""
+"""The models: SentenceEncoder embeds a text, CrossEncoder scores a pair of texts, QueryGenerator writes a query."""
 
 from course_lib.models.cross_encoder import CrossEncoder
 from course_lib.models.encoder import SentenceEncoder

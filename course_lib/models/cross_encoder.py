@@ -18,10 +18,10 @@ from course_lib.texts.checks import check_texts
 class CrossEncoder(nn.Module):
     """Score a query and a text, read as one sequence, with one raw logit.
 
-    encoder: gives the tokenizer, `max_length` (of the pair, in tokens) and, where no classifier is given, the weights to
-        start from. All are copied; the encoder stays as it is.
-    classifier: a sequence classifier of Transformers with one label; by default a new one around a copy of the encoder's
-        weights, whose upper part starts random. Train it with `objectives.Relevance`.
+    encoder: gives the tokenizer, `max_length` (of the pair, in tokens) and, where no classifier is given, the weights
+        to start from. All are copied; the encoder stays as it is.
+    classifier: a sequence classifier of Transformers with one label; by default a new one around a copy of the
+        encoder's weights, whose upper part starts random. Train it with `objectives.Relevance`.
     Raises ValueError for an encoder whose family has no such classifier.
     """
 
@@ -151,7 +151,7 @@ class CrossEncoder(nn.Module):
     # ------------------------------------------------------------------ to disk
 
     def save(self, path: str | os.PathLike, dtype: torch.dtype = torch.float32) -> None:
-        """Write the layout that `sentence_transformers.CrossEncoder(path)` and `from_pretrained` load, with equal scores.
+        """Write the layout that `sentence_transformers.CrossEncoder` and `from_pretrained` load, with equal scores.
 
         path: a folder, created if absent; an earlier model in it is replaced.
         dtype: of the weights on disk; torch.float16 halves them.

@@ -86,7 +86,8 @@ class SentenceEncoder(nn.Module):
         """Load a hub name, a Transformers folder or a Sentence Transformers folder.
 
         name_or_path: the folder or the hub name.
-        pooling: "mean", "cls" or "max"; by default what a Sentence Transformers model says, else "mean", with a warning.
+        pooling: "mean", "cls" or "max"; by default what a Sentence Transformers model says, else "mean" with a
+            warning.
         max_length: in tokens; by default what the model says.
         device: by default CUDA, else Apple's MPS, else the CPU.
         Similarity, normalisation and lower-casing of a Sentence Transformers model are kept.

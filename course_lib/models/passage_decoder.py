@@ -12,7 +12,7 @@ from course_lib.models.decoder import Decoder, split_heads
 
 
 class Read(NamedTuple):
-    """What a layer has made of the passages, once for all tokens: key and value (B, heads, T, d / heads), mask (B, T)."""
+    """What a layer has made of the passages, once for all tokens: key, value (B, heads, T, d / heads), mask (B, T)."""
 
     key: Tensor
     value: Tensor

@@ -31,8 +31,8 @@ class QueryGenerator(nn.Module):
         which Rothe et al. (2020) found to work as well as separate weights; False gives it copies.
     decoder_layers: use only the first so many layers; None means all. The decoder runs once for every token it writes,
         so that fewer layers save most of the time.
-    pointer: whether it can also copy tokens of the passage (See et al., 2017), which a small model learns long before it
-        learns to write about what it has read.
+    pointer: whether it can also copy tokens of the passage (See et al., 2017), which a small model learns long before
+        it learns to write about what it has read.
     Train it with `objectives.QueryGeneration`. Raises ValueError for more layers than the encoder has.
     """
 
@@ -134,7 +134,7 @@ class QueryGenerator(nn.Module):
     # ------------------------------------------------------------------ to disk
 
     def settings(self) -> dict[str, object]:
-        """What the generator was made with besides its encoder's weights, for its folder and for the record of a run."""
+        """What the generator was made with besides weights, for its folder and for the record of a run."""
         return {
             "tie_weights": self.tie_weights,
             "decoder_layers": self.decoder_layers,

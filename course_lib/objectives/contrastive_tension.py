@@ -20,7 +20,7 @@ class ContrastiveTension(Objective):
     encoder: the tower that is kept after training; `twin`, the other one, starts as its copy and is trained on its own.
     negatives_per_positive: 7, as in Carlsson et al. (2021), section 4.
     keep: whether the tower kept reads the "first" or the "second" text of a pair. Sentence Transformers keeps the
-        second, the authors whichever scores better on STS-B; as pairs are drawn here, the two differ only by random draws.
+        second, the authors whichever scores better on STS-B; as pairs are drawn here, the two differ only by chance.
     reduction: over the pairs, "sum" as in Sentence Transformers or "mean" as in the authors' code.
     dropout: off in the authors' code, on in Sentence Transformers.
 

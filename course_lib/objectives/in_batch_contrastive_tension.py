@@ -19,7 +19,7 @@ class InBatchContrastiveTension(Objective):
 
     encoder: the tower that is kept after training, the second one as in Sentence Transformers; `twin` is the other.
     scale: what the cosines are multiplied by at first, 20 as in Sentence Transformers; its logarithm is learned.
-    max_scale: an upper limit of the scale, as in CLIP, where it is 100; None, as in Sentence Transformers, for no limit.
+    max_scale: the upper limit of the scale, 100 in CLIP; None, as in Sentence Transformers, for no limit.
     scale_rate: multiplies the learning rate of the scale.
     mask_duplicates: equal texts of a batch are no negatives of each other; off in Sentence Transformers.
 

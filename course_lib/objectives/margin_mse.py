@@ -1,4 +1,4 @@
-"""MarginMSE: learn from a cross-encoder how much better one passage answers a query than another. GPL trains with it."""
+"""MarginMSE: learn from a cross-encoder how much better one passage answers a query than another, as in GPL."""
 
 from collections.abc import Sequence
 
@@ -20,9 +20,10 @@ class MarginMSE(Objective):
     is above 2.
 
     encoder: the model that is trained and kept.
-    length: None, as in GPL, takes vectors as they are; the encoder is then searched by dot product, and its `similarity`
-        is set to "dot". A number brings all vectors to this length, so that a dot product is its square times the
-        cosine: for an encoder that was trained with cosines, whose vectors' lengths mean nothing. Search that by cosine.
+    length: None, as in GPL, takes vectors as they are; the encoder must then be searched by dot product, and its
+        `similarity` is set to "dot". A number brings all vectors to this length, so that a dot product is its square
+        times the cosine: for an encoder that was trained with cosines, whose vectors' lengths mean nothing. Search that
+        by cosine.
 
     Batch: query_input_ids and query_attention_mask (B, T), input_ids and attention_mask (2B, T') of the positives and
     then the negatives, margins (B,). Loss: scalar, in squared units of the margins.

@@ -106,7 +106,7 @@ class DenoisingAutoEncoder(Objective):
 
 
 def _framing_tokens(tokenizer):
-    """The special tokens that no noise may delete; the unknown token is not among them, because it stands for a word."""
+    """The special tokens that no noise may delete; the unknown token is not one of them: it stands for a word."""
     framing = {
         tokenizer.pad_token_id,
         tokenizer.cls_token_id,

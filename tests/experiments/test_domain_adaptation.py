@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from course_lib.experiments import domain_adaptation as adaptation
-from course_lib.objectives import CrossEncoder, MarginMSE, MultipleNegativesRanking, QueryGenerator
+from course_lib.models import CrossEncoder, QueryGenerator
+from course_lib.objectives import MarginMSE, MultipleNegativesRanking
 from course_lib.search import BM25Search, ExactSearch
 from course_lib.texts.harvest import LIBRARIES
 

@@ -1,18 +1,21 @@
 """From text to vectors and to disk, and what bad input says."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from tokenizers import ByteLevelBPETokenizer
 from tokenizers.processors import RobertaProcessing
 from transformers import PreTrainedTokenizerFast
 
 from course_lib import functional
-from course_lib.models.encoder import SentenceEncoder
+from course_lib.models import CrossEncoder, QueryGenerator, SentenceEncoder, folders, minilm
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +173,65 @@ def interrupted(*args, **kwargs):
     raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("moves", range(4))
+@pytest.mark.parametrize("kind", [SentenceEncoder, CrossEncoder, QueryGenerator])
+def test_a_save_that_is_cut_short_never_mixes_two_models(shallow, tmp_path, monkeypatch, kind, moves):
+    """After any number of files have been replaced, the folder is refused, until a save has come to its end."""
+    first, second = (model_of(kind, shallow(layers)) for layers in (1, 2))
+    first.save(tmp_path)
+    replace, moved = os.replace, []
+
+    def stops(old, new):
+        if len(moved) == moves:
+            raise KeyboardInterrupt
+        moved.append(new)
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", stops)
+    with pytest.raises(KeyboardInterrupt):
+        second.save(tmp_path)
+    monkeypatch.undo()
+    for loader in (SentenceEncoder, CrossEncoder, QueryGenerator):
+        with pytest.raises(FileNotFoundError, match="is not a model folder: it needs config.json"):
+            loader.from_pretrained(tmp_path)
+    second.save(tmp_path)
+    loaded = kind.from_pretrained(tmp_path, device="cpu")
+    weights = dict(second.named_parameters())
+    assert {k: v.shape for k, v in loaded.named_parameters()} == {k: v.shape for k, v in weights.items()}
+    assert all(torch.equal(weight, weights[name]) for name, weight in loaded.named_parameters())
+
+
+def model_of(kind, encoder):
+    return encoder if kind is SentenceEncoder else kind(encoder)
+
+
+def test_another_kind_of_model_leaves_nothing_of_the_first(shallow, sentences, tmp_path):
+    """A query generator's folder has no pooling file, and an encoder's no generator's settings."""
+    encoder = shallow(1, pooling="cls")
+    encoder.save(tmp_path)
+    QueryGenerator(shallow(1, max_length=16)).save(tmp_path)
+    assert QueryGenerator.from_pretrained(tmp_path, device="cpu").max_length == 16
+    with pytest.warns(UserWarning, match="pooled by the mean"):
+        assert SentenceEncoder.from_pretrained(tmp_path, device="cpu").pooling == "mean"
+    encoder.save(tmp_path)
+    assert not (tmp_path / "query_generator.json").exists()
+    loaded = SentenceEncoder.from_pretrained(tmp_path, device="cpu")
+    assert np.array_equal(loaded.encode(sentences), encoder.encode(sentences))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("umask, file_mode, folder_mode", [(0o022, 0o644, 0o755), (0o027, 0o640, 0o750)])
+@pytest.mark.parametrize("kind", [SentenceEncoder, CrossEncoder, QueryGenerator])
+def test_saved_models_have_the_permissions_of_the_umask(shallow, tmp_path, kind, umask, file_mode, folder_mode):
+    before = os.umask(umask)
+    try:
+        model_of(kind, shallow(1)).save(tmp_path / "new" / "model")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "new" / "model", *(tmp_path / "new" / "model").rglob("*")):
+        assert path.stat().st_mode & 0o777 == (folder_mode if path.is_dir() else file_mode), path
+
+
 def test_saving_to_a_file_is_an_error(encoder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is a file; name a folder"):
@@ -181,6 +243,43 @@ def test_loading_says_nothing_and_drops_the_pooler(base_encoder_folder, capfd, r
     assert encoder.transformer.pooler is None and not encoder.training
     assert next(encoder.parameters()).dtype == torch.float32  # the shipped weights are halves
     assert capfd.readouterr() == ("", "") and not recwarn.list
+
+
+# --------------------------------------------------------------------------- which pooling
+
+
+def test_pooling_that_nothing_names_is_the_mean_with_a_warning(copy, recwarn):
+    (copy / "modules.json").unlink()
+    with pytest.warns(UserWarning, match='is pooled by the mean, because it has no modules.json .*pooling="mean"'):
+        assert SentenceEncoder.from_pretrained(copy, device="cpu").pooling == "mean"
+    recwarn.clear()
+    for pooling in ("mean", "cls"):
+        assert SentenceEncoder.from_pretrained(copy, pooling=pooling, device="cpu").pooling == pooling
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (
+            lambda: LocalEntryNotFoundError("no network"),
+            r"modules.json could not be fetched \(LocalEntryNotFoundError\)",
+        ),
+        (lambda: EntryNotFoundError("404"), "it has no modules.json"),
+    ],
+    ids=["no network", "no such file"],
+)
+def test_a_file_that_could_not_be_fetched_is_not_one_that_is_absent(copy, monkeypatch, error, message):
+    """The model stands for one of the hub, whose other files are in the cache."""
+
+    def fails(*arguments):
+        raise error()
+
+    monkeypatch.setattr(folders, "hf_hub_download", fails)
+    monkeypatch.chdir(copy.parent)
+    monkeypatch.setattr(folders, "Path", lambda path: Path("not here") if str(path) == "model" else Path(path))
+    with pytest.warns(UserWarning, match=message):
+        assert SentenceEncoder.from_pretrained("model", device="cpu").pooling == "mean"
 
 
 # --------------------------------------------------------------------------- other families
@@ -311,3 +410,29 @@ def test_models_that_are_no_encoders(encoder):
     t5 = transformers.T5Config(vocab_size=100, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
     with pytest.raises(ValueError, match="a t5 model is no encoder"):
         SentenceEncoder(transformers.AutoModel.from_config(t5), encoder.tokenizer)
+
+
+def test_a_similarity_that_we_do_not_know(encoder):
+    with pytest.raises(ValueError, match="similarity is 'euclidean'; choose one of cosine, dot"):
+        SentenceEncoder(encoder.transformer, encoder.tokenizer, similarity="euclidean")
+
+
+# --------------------------------------------------------------------------- all-MiniLM-L6-v2
+
+
+def test_looking_for_the_reference_never_touches_the_network(tmp_path, monkeypatch):
+    """Without the package it is looked for in the hub's cache; a socket is not even created."""
+    monkeypatch.setattr(minilm.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("socket.socket", interrupted)
+    assert minilm.reference_folder() is None
+
+
+def test_other_weights_are_not_the_reference(tmp_path, monkeypatch):
+    (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    monkeypatch.setattr(minilm.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(minilm, "snapshot_download", lambda *arguments, **options: str(tmp_path))
+    with pytest.raises(ValueError, match="does not hold the published weights of all-MiniLM-L6-v2"):
+        minilm.minilm_folder()
+    assert minilm.reference_folder() is None

@@ -7,9 +7,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, TopPLogitsWarper
 
 from course_lib import functional
+from course_lib.models import QueryGenerator
 from course_lib.models.encoder import SentenceEncoder
 from course_lib.models.sampling import PEAK, choose, nucleus
-from course_lib.models import QueryGenerator
 from course_lib.objectives import QueryGeneration
 from course_lib.training import TrainingConfig, train
 

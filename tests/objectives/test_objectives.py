@@ -9,14 +9,37 @@ from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from course_lib import functional
-from course_lib.models.encoder import SentenceEncoder
-from course_lib.objectives import Cropping, MaskedLanguageModel, SimCSE
+from course_lib.models import CrossEncoder, QueryGenerator, SentenceEncoder
+from course_lib.objectives import (
+    ContrastiveTension,
+    Cropping,
+    DenoisingAutoEncoder,
+    InBatchContrastiveTension,
+    MarginMSE,
+    MaskedLanguageModel,
+    MultipleNegativesRanking,
+    QueryGeneration,
+    Relevance,
+    SimCSE,
+)
+from course_lib.objectives.multiple_negatives_ranking import duplicates
+from course_lib.training import TrainingConfig, train
 
+SIZES = dict(hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48)
 FAMILIES = {
-    "bert": (transformers.BertConfig, transformers.BertForMaskedLM),
-    "roberta": (transformers.RobertaConfig, transformers.RobertaForMaskedLM),
-    "mpnet": (transformers.MPNetConfig, transformers.MPNetForMaskedLM),
-    "distilbert": (transformers.DistilBertConfig, transformers.DistilBertForMaskedLM),
+    "bert": (transformers.BertConfig, SIZES),
+    "roberta": (transformers.RobertaConfig, SIZES),
+    "mpnet": (transformers.MPNetConfig, SIZES),
+    "distilbert": (transformers.DistilBertConfig, dict(dim=24, n_layers=1, n_heads=2, hidden_dim=48)),
+    "modernbert": (transformers.ModernBertConfig, SIZES),
+    "modernbert with biases": (
+        transformers.ModernBertConfig,
+        {**SIZES, "classifier_bias": True, "norm_bias": True, "classifier_activation": "relu", "norm_eps": 0.1},
+    ),
+    "electra": (transformers.ElectraConfig, {**SIZES, "embedding_size": 16}),
+    "albert": (transformers.AlbertConfig, {**SIZES, "embedding_size": 16}),
+    "deberta": (transformers.DebertaConfig, SIZES),
+    "deberta as published": (transformers.DebertaV2Config, {**SIZES, "legacy": False}),
 }
 
 
@@ -87,20 +110,15 @@ def test_nothing_hidden_is_no_loss(mlm):
 def test_a_checkpoint_s_head_gives_its_logits(family, base_encoder_folder, sentences, tmp_path):
     """Also with untypical biases and norms, as after training: a head that starts from zero would agree too easily."""
     torch.manual_seed(0)
-    config_class, model_class = FAMILIES[family]
+    config_class, sizes = FAMILIES[family]
     tokenizer = transformers.AutoTokenizer.from_pretrained(base_encoder_folder)
-    sizes = (
-        dict(dim=24, n_layers=1, n_heads=2, hidden_dim=48)
-        if family == "distilbert"
-        else dict(hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48)
-    )
     config = config_class(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
-    theirs = model_class(config).eval()
+    theirs = transformers.AutoModelForMaskedLM.from_config(config).eval()
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     theirs.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    mlm = MaskedLanguageModel(SentenceEncoder.from_pretrained(tmp_path, device="cpu")).eval()
+    mlm = MaskedLanguageModel(SentenceEncoder.from_pretrained(tmp_path, "mean", device="cpu")).eval()
     assert mlm.head.load(mlm.encoder.source)
     batch = mlm.encoder.tokenize(sentences)
     with torch.no_grad():
@@ -109,10 +127,15 @@ def test_a_checkpoint_s_head_gives_its_logits(family, base_encoder_folder, sente
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-5)  # logits of 10 to 100
 
 
-def test_a_checkpoint_without_a_head_leaves_it_random(shallow, tmp_path):
+def test_a_checkpoint_without_a_head_leaves_it_random_and_says_so(shallow, tmp_path, recwarn):
     shallow().save(tmp_path)
-    mlm = MaskedLanguageModel(SentenceEncoder.from_pretrained(tmp_path, device="cpu"))
-    assert not mlm.head.load(tmp_path) and not mlm.head.load(None)
+    encoder = SentenceEncoder.from_pretrained(tmp_path, device="cpu")
+    for kind in (MaskedLanguageModel, DenoisingAutoEncoder, QueryGenerator):
+        with pytest.warns(UserWarning, match="no masked-language head for this bert model was found in .*random"):
+            mlm = kind(encoder)
+    mlm = MaskedLanguageModel(SentenceEncoder(encoder.transformer, encoder.tokenizer))
+    recwarn.clear()
+    assert not mlm.head.load(None) and not recwarn.list  # an encoder that comes from no checkpoint has none to miss
     assert float(mlm.head.dense.weight.detach().std()) == pytest.approx(0.02, rel=0.1) and not mlm.head.bias.any()
 
 
@@ -233,6 +256,27 @@ def test_the_temperature_divides_the_cosines(shallow, sentences):
             )
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        transformers.ModernBertConfig(vocab_size=15_000, **SIZES),
+        transformers.BertConfig(vocab_size=15_000, hidden_dropout_prob=0, attention_probs_dropout_prob=0, **SIZES),
+    ],
+    ids=["modernbert", "bert"],
+)
+def test_a_model_without_dropout_is_no_model_for_simcse(shallow, sentences, config):
+    config.pad_token_id = 0
+    simcse = SimCSE(SentenceEncoder(transformers.AutoModel.from_config(config), shallow().tokenizer))
+    batch = simcse.collate(sentences, None)
+    assert simcse.eval()(batch).isfinite()  # in evaluation mode no model has dropout
+    with pytest.raises(
+        ValueError, match=f"two views of a text are equal: this {config.model_type} model has no dropout"
+    ):
+        simcse.train()(batch)
+    with pytest.raises(ValueError, match="has no dropout"):
+        train(simcse, sentences, TrainingConfig(steps=1, batch_size=8), progress=False)
+
+
 def test_one_text_is_not_enough_for_simcse(shallow):
     simcse = SimCSE(shallow())
     with pytest.raises(ValueError, match="holds 1 text; SimCSE compares"):
@@ -272,6 +316,105 @@ def test_settings_tell_how_an_objective_was_made(shallow):
         "max_length": 16,
         "normalize": False,
     }
+
+
+def test_settings_that_are_none_count(shallow, docs, tmp_path):
+    """A run is not resumed with another loss, also where one of the two settings is None."""
+    encoder, (a, b, c) = shallow(max_length=16), docs.validation.sentences[:3]
+    assert MarginMSE(encoder).settings()["length"] is None
+    assert InBatchContrastiveTension(encoder).settings()["max_scale"] is None
+    config = TrainingConfig(steps=3, batch_size=2, precision="fp32", checkpoint_every=1)
+    objective = MarginMSE(encoder, length=4.47)
+    collate, calls = objective.collate, []
+
+    def stops(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return collate(*arguments)
+
+    objective.collate = stops
+    assert train(objective, [(a, b, c, 1.0)] * 4, config, tmp_path, progress=False).outcome == "interrupted"
+    with pytest.raises(ValueError, match="length was 4.47 and is None"):
+        train(MarginMSE(encoder), [(a, b, c, 1.0)] * 4, config, tmp_path, resume=True, progress=False)
+
+
+def test_settings_of_the_objectives_of_other_models(shallow):
+    encoder = shallow(max_length=16)
+    assert Relevance(CrossEncoder(encoder), "softmax").settings() == {
+        "name": "Relevance",
+        "loss": "softmax",
+        "max_length": 16,
+    }
+    assert QueryGeneration(QueryGenerator(encoder, pointer=False)).settings() == {
+        "name": "QueryGeneration",
+        "tie_weights": True,
+        "decoder_layers": 1,
+        "pointer": False,
+        "pooling": "mean",
+        "max_length": 16,
+    }
+
+
+def test_what_training_keeps_is_the_whole_model(shallow, docs, tmp_path):
+    first, second, third = (docs.validation.sentences[i : i + 8] for i in (0, 8, 16))
+    config = TrainingConfig(steps=1, batch_size=4, precision="fp32")
+    for objective, examples in (
+        (Relevance(CrossEncoder(shallow())), list(zip(first, second, third))),
+        (QueryGeneration(QueryGenerator(shallow())), list(zip(first, second))),
+        (SimCSE(shallow()), first),
+    ):
+        model, folder = objective.encoder, tmp_path / type(objective).__name__
+        train(objective, examples, config, folder, progress=False)
+        loaded = type(model).from_pretrained(folder, device="cpu")
+        weights = dict(model.named_parameters())
+        assert loaded.state_dict().keys() == model.state_dict().keys()
+        assert all(torch.equal(weight, weights[name]) for name, weight in loaded.named_parameters())
+
+
+def test_margins_without_a_length_are_searched_by_dot_product(shallow, tmp_path):
+    for length, similarity in ((None, "dot"), (4.47, "cosine")):
+        MarginMSE(shallow(), length).save(tmp_path / similarity)
+        assert SentenceEncoder.from_pretrained(tmp_path / similarity, device="cpu").similarity == similarity
+
+
+@pytest.mark.parametrize("kind", [SimCSE, ContrastiveTension, InBatchContrastiveTension, Cropping])
+def test_equal_texts_do_not_belong_into_one_batch(shallow, kind):
+    objective = kind(shallow(max_length=8))
+    one, same, cut, other = (
+        set(objective.exclusive(example))
+        for example in objective.prepare(["Sort it.", "sort it .", "sort it . " * 9, "sort it . " * 10])
+    )
+    assert one == same != cut == other and len(one) == 1 and not one & cut
+
+
+def test_equal_queries_and_equal_positives_do_not_belong_into_one_batch(shallow):
+    objective = MultipleNegativesRanking(shallow())
+    pairs = [("a", "b"), ("a", "c"), ("d", "b"), ("b", "a")]
+    first, *others = (set(objective.exclusive(example)) for example in objective.prepare(pairs))
+    assert [len(first & other) for other in others] == [1, 1, 0]  # a query may equal another one's positive
+    triples = MultipleNegativesRanking(shallow()).prepare([("a", "b", "c")])
+    assert set(objective.exclusive(triples[0])) == first
+
+
+def test_elsewhere_no_text_is_a_negative_of_another(shallow):
+    objective = MaskedLanguageModel(shallow())
+    assert not list(objective.exclusive(objective.prepare(["a"])[0]))
+
+
+def test_duplicates_are_what_comparing_every_text_with_every_other_finds():
+    generator = torch.Generator().manual_seed(0)
+    for kind in (str, lambda number: [int(number), 7]):
+        queries, positives, negatives = (
+            [kind(n) for n in torch.randint(6, (12,), generator=generator).tolist()] for _ in range(3)
+        )
+        for candidates in (positives, positives + negatives):
+            found = duplicates(queries, positives, candidates)
+            for i, row in enumerate(found.tolist()):
+                for j, same in enumerate(row):
+                    of_an_equal = j < 12 and queries[i] == queries[j]
+                    assert same == (positives[i] == candidates[j] or of_an_equal)
+    assert duplicates([], [], []).shape == (0, 0)
 
 
 # --------------------------------------------------------------------------- cropping

@@ -8,9 +8,9 @@ import transformers
 from torch import nn
 
 from course_lib import functional
+from course_lib.models.decoder import Decoder
 from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives import DenoisingAutoEncoder
-from course_lib.models.decoder import Decoder
 from course_lib.training import TrainingConfig, make_optimizer, train
 
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)

@@ -1,11 +1,15 @@
 """Pooling, embeddings and saved models against sentence-transformers 6: equal to 1e-5."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 import transformers
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from tokenizers import ByteLevelBPETokenizer
+from tokenizers.processors import RobertaProcessing
 
 from course_lib.models.encoder import POOLING, SentenceEncoder
 from course_lib.models.minilm import reference_folder
@@ -117,6 +121,61 @@ def test_what_the_library_saves_we_load(transformer, texts, tmp_path, pooling):
     ours = SentenceEncoder.from_pretrained(tmp_path, device="cpu")
     assert (ours.pooling, ours.max_length) == (pooling, 24)
     np.testing.assert_allclose(ours.encode(texts), theirs.encode(texts), atol=1e-5)
+
+
+def test_a_model_for_dot_products_stays_one(transformer, texts, tmp_path):
+    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="cls")
+    original = SentenceTransformer(modules=[transformer, pooling], device="cpu", similarity_fn_name="dot")
+    original.save(str(tmp_path / "theirs"))
+    ours = SentenceEncoder.from_pretrained(tmp_path / "theirs", device="cpu")
+    assert ours.similarity == "dot" and not ours.normalize
+    ours.save(tmp_path / "ours")
+    again = SentenceTransformer(str(tmp_path / "ours"), device="cpu")
+    assert again.similarity_fn_name == "dot"
+    for vectors in (ours.encode(texts), again.encode(texts)):
+        np.testing.assert_allclose(vectors, original.encode(texts), atol=1e-5)
+
+
+def test_lower_casing_is_the_library_s(base_encoder_folder, texts, tmp_path):
+    """Of a tokenizer that tells upper from lower case, as RoBERTa's does."""
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(texts, 600, special_tokens=["<s>", "<pad>", "</s>", "<mask>"])
+    trained.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=trained._tokenizer, pad_token="<pad>")
+    torch.manual_seed(0)
+    model = transformers.AutoModel.from_config(CONFIGS["roberta"](len(tokenizer)))
+    plain = SentenceEncoder(model, tokenizer).eval()
+    plain.save(tmp_path / "start")
+    settings = tmp_path / "start" / "sentence_bert_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "do_lower_case": True}))
+    ours = SentenceEncoder.from_pretrained(tmp_path / "start", device="cpu")
+    theirs = SentenceTransformer(str(tmp_path / "start"), device="cpu")
+    ours.save(tmp_path / "ours")
+    upper = [text.upper() for text in texts]
+    assert ours.token_ids(upper) == ours.token_ids(texts) != plain.token_ids(upper)
+    expected = theirs.encode(upper)
+    assert abs(plain.encode(upper) - expected).max() > 0.01
+    np.testing.assert_allclose(ours.encode(upper), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        SentenceTransformer(str(tmp_path / "ours"), device="cpu").encode(upper), expected, atol=1e-5
+    )
+    again = SentenceEncoder.from_pretrained(tmp_path / "ours", device="cpu")
+    np.testing.assert_allclose(again.encode(upper), expected, atol=1e-5)
+
+
+def test_what_the_library_would_do_and_we_do_not_is_refused(transformer, tmp_path):
+    modules = [transformer, Pooling(transformer.get_embedding_dimension())]
+    theirs = SentenceTransformer(modules=modules, device="cpu", prompts={"query": "", "document": ""})
+    theirs.save(str(tmp_path / "empty"))
+    assert SentenceEncoder.from_pretrained(tmp_path / "empty", device="cpu").similarity == "cosine"
+    for name, settings, message in (
+        ("prompts", {"prompts": {"query": "query: "}}, "puts a prompt before its texts .query."),
+        ("euclidean", {"similarity_fn_name": "euclidean"}, "compares vectors by euclidean"),
+        ("manhattan", {"similarity_fn_name": "manhattan"}, "compares vectors by manhattan"),
+    ):
+        SentenceTransformer(modules=modules, device="cpu", **settings).save(str(tmp_path / name))
+        with pytest.raises(ValueError, match=f"{message}.*Load it with sentence_transformers.SentenceTransformer"):
+            SentenceEncoder.from_pretrained(tmp_path / name)
 
 
 def test_pooling_that_we_do_not_know(transformer, tmp_path):

@@ -11,8 +11,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from course_lib.experiments.comparison import machine
 from course_lib.experiments.profiles import Profile, current_profile
+from course_lib.experiments.records import machine
 from course_lib.notebook.start import TIMES, recorded_times
 from course_lib.storage import write_atomically
 

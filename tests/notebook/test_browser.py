@@ -262,13 +262,13 @@ def test_notebook_05_runs_after_a_restart_and_its_slider_changes_the_figure(page
 NASTY = r'Sort <script>window.harm = 1</script> <img src="x" onerror="window.harm = 2"> $x^2$ \(y_1\) $$z$$ coins.'
 START = f"""
 from IPython.display import HTML
-from course_lib.experiments import runs as experiments
+from course_lib.experiments import as_run
 from course_lib.notebook import start, widgets
 from course_lib.objectives import SimCSE
 from course_lib.search import BM25Search
 from course_lib.training import TrainingConfig
 
-encoder = experiments.load_encoder("base", start("widgets"))
+encoder = as_run("base", start("widgets")).encoder()
 texts = [{NASTY!r}, "Sort an array.", "Find the mean of an array.", "Count the coins in a purse.", "Solve a system."]
 searchers = {{"by words": BM25Search(texts)}}
 """

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
-from course_lib.experiments.comparison import table, task_titles
+from course_lib.experiments.report import table, task_titles
 from course_lib.notebook.plots.checks import mapping, numbers
 from course_lib.notebook.plots.labels import measure, plain, short, words
 from course_lib.notebook.plots.layout import headline, ink, legend_beside, panel_grid

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from course_lib.evaluation.significance import Difference
-from course_lib.experiments.comparison import RunRecord
+from course_lib.experiments import RunRecord
 from course_lib.notebook import plots
 from course_lib.training import TrainingRecord
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from course_lib.experiments.comparison import table
+from course_lib.experiments.report import table
 from course_lib.notebook import plots
 
 

@@ -45,7 +45,7 @@ def train(
     progress: whether to show a bar.
     Returns a TrainingRecord.
     Raises TypeError or ValueError for examples that cannot be trained on and for a checkpoint of another run,
-    FloatingPointError where the loss or the gradient is not a finite number; the weights are then those before the step.
+    FloatingPointError where the loss or the gradient is not a finite number; the weights then are as before the step.
     """
     config = config or TrainingConfig()
     _check(objective, examples, config, output, resume, evaluate)
@@ -102,7 +102,7 @@ def train_steps(run: "Run", bar: tqdm):
 def seed_step(seed: int, step: int, process: int) -> torch.Generator:
     """Seed torch for one step and give the generator that its batches draw from.
 
-    All random numbers of a step come from the seed and the step's number, so that a resumed run needs no saved generator.
+    All random numbers of a step come from the seed and the step's number: a resumed run needs no saved generator.
     """
     seed = mix_seeds(seed, step, process)
     torch.manual_seed(seed)

@@ -1,7 +1,5 @@
 """SimCSE: two dropout views of a sentence attract, the rest of the batch repels."""
 
-from collections.abc import Hashable, Iterable
-
 import torch
 from torch import Tensor
 
@@ -24,6 +22,7 @@ class SimCSE(Objective):
     """
 
     smallest_batch = 2
+    in_batch_negatives = True
 
     def __init__(self, encoder: SentenceEncoder, temperature: float = 0.05):
         super().__init__(encoder)
@@ -55,7 +54,3 @@ class SimCSE(Objective):
                 "such as 0.1"
             )
         self._views_differ = True
-
-    def exclusive(self, example: list[int]) -> Iterable[Hashable]:
-        """The text; see `Objective.exclusive`."""
-        return (tuple(example),)

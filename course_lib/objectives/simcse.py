@@ -47,7 +47,8 @@ class SimCSE(Objective):
 
     def _check_views(self, first, second):
         """Raise ValueError where dropout makes no difference; only once, because the answer waits for the GPU."""
-        if float((first - second).norm()) < 1e-3 * float(first.norm()):  # dropout 0.1 gives more than a tenth
+        # measured on the base encoder: 0.6 of the length with dropout 0.1, 0.05 with 0.001, and exactly 0 without
+        if float((first - second).norm()) < 1e-3 * float(first.norm()):
             raise ValueError(
                 f"the two views of a text are equal: this {self.encoder.transformer.config.model_type} model has no "
                 "dropout, and SimCSE learns from nothing else. Load it with a configuration whose dropout is above 0, "

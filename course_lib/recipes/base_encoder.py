@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, BertForMaskedLM, PreTrainedTokenizerFast
 
 from course_lib.models import SentenceEncoder
+from course_lib.models.folders import write_sentence_transformers
 from course_lib.models.minilm import minilm_folder
 from course_lib.objectives import MaskedLanguageModel
 from course_lib.storage import DATA, write_atomically
@@ -158,6 +159,7 @@ def save_masked_lm(objective: MaskedLanguageModel, folder: Path):
     predictions.decoder.bias.data.copy_(head.bias.data)
     model.half().save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)
+    write_sentence_transformers(folder, encoder.dimension, encoder.max_length, "mean", False, "cosine")
 
 
 def main():

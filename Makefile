@@ -25,7 +25,7 @@ ifneq ($(shell $(HERE) && echo yes),yes)
 .PHONY: .venv/ready
 endif
 
-.PHONY: help setup course test lab notebooks base-encoder source-models bench clean
+.PHONY: help setup course test quick lint lab notebooks base-encoder source-models bench clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -35,10 +35,17 @@ setup: .venv/ready  ## make .venv and install the pinned packages
 course: .venv/ready  ## prepare the corpus, train what the course teaches, print the comparison; resumable
 	$(BIN)/course compare $(ARGS)
 
-test: .venv/ready  ## unit, oracle and property tests, then every notebook in the smoke profile; no network
+test: lint  ## lint, unit, oracle and property tests, then every notebook in the smoke profile; no network
 	$(OFFLINE) $(ONE_THREAD) $(BIN)/python -m pytest tests --ignore=tests/benchmarks $(PARALLEL) $(BY_NAME)
 	$(OFFLINE) $(ONE_THREAD) COURSE_PROFILE=smoke $(BIN)/python -m pytest notebooks $(PARALLEL) \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=300
+
+quick: lint  ## lint and the unit tests that need no browser, no notebook and no pipeline; under two minutes
+	$(OFFLINE) $(ONE_THREAD) $(BIN)/python -m pytest tests --ignore=tests/benchmarks -m "not slow" $(PARALLEL) $(BY_NAME)
+
+lint: .venv/ready  ## check names, imports and layout of the code with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 lab: .venv/ready  ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab $(QUIET) $(ARGS) notebooks/00_start_here.ipynb
@@ -47,10 +54,10 @@ notebooks: .venv/ready  ## run every notebook again, in place, in the cpu profil
 	COURSE_PROFILE=cpu $(BIN)/python -m course_lib.notebook.build
 
 base-encoder: .venv/ready  ## train data/base-encoder again; half an hour
-	$(BIN)/python -m course_lib.base_encoder
+	$(BIN)/python -m course_lib.recipes.base_encoder
 
 source-models: .venv/ready  ## train the query generator and the cross-encoder again; forty minutes
-	$(BIN)/python -m course_lib.source_models $(ARGS)
+	$(BIN)/python -m course_lib.recipes.source_models $(ARGS)
 
 bench: .venv/ready  ## measure training and encoding against sentence-transformers
 	$(OFFLINE) $(BIN)/python -m pytest tests/benchmarks -s -p no:cacheprovider

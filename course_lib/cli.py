@@ -58,7 +58,7 @@ def compare(
     seeds: Annotated[int | None, typer.Option(min=1, help="Train with this many seeds.")] = None,
     sentences: Annotated[int | None, typer.Option(help="Train on this many sentences, not the profile's.")] = None,
 ):
-    """Train what the course teaches, measure it on held-out labels, print the comparison. Finished runs are not repeated."""
+    """Train what the course teaches, measure it on held-out labels, print the comparison; finished runs are kept."""
     from course_lib import experiments
     from course_lib.experiments import report, runs
     from course_lib.notebook.plots import comparison_picture
@@ -132,7 +132,7 @@ def adapt(
     steps: Annotated[int | None, typer.Option(min=1, help="Train this many steps, not the profile's.")] = None,
     profile: ProfileOption = None,
 ):
-    """Adapt a finished sentence encoder, all-MiniLM-L6-v2 or another, to your own text without a label (notebook 10)."""
+    """Adapt a finished encoder, all-MiniLM-L6-v2 or another, to your own text without a label (notebook 10)."""
     from course_lib import experiments
     from course_lib.texts import own_text
 

@@ -22,7 +22,7 @@ MODEL_SETTINGS = ("pooling", "max_length", "normalize", "do_lower_case")
 
 
 def cache_folder() -> Path:
-    """The course's cache folder, made if absent: COURSE_CACHE, else the platform's; a temporary one if that is read-only.
+    """The course's cache folder, made if absent: COURSE_CACHE, else the platform's; a temporary one if read-only.
 
     Raises PermissionError where the temporary folder belongs to another user.
     """
@@ -44,9 +44,10 @@ def cache_folder() -> Path:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path to write to, and rename it to `path` at the end: readers see the old file or the whole new one.
+    """Give a temporary path, and rename it to `path` at the end: readers see the old file or the whole new one.
 
-    path: its folder is made if absent; the file gets the permissions of the user's umask. After an error nothing is left.
+    path: its folder is made if absent; the file gets the permissions of the user's umask.
+    After an error nothing is left.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+SLOW = ("experiments", "recipes", "notebook", "test_cli.py", "test_packaging.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what takes a browser, a kernel or a whole pipeline; `make quick` leaves it out."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def docs():
     """The embedded corpus; the first test on a machine waits for its harvest (about 40 s on two cores)."""

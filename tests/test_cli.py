@@ -1,22 +1,38 @@
 """The command line: answers that help, exit codes that scripts can trust."""
 
+import os
+import signal
+import subprocess
+import sys
+import threading
+
 import pytest
 from sentence_transformers import SentenceTransformer
 from typer.testing import CliRunner
 
 from course_lib.cli import app
-from course_lib.experiments import adaptation_runs, experiments
+from course_lib.experiments import PROFILES, adapt, runs
 from course_lib.experiments import domain_adaptation as adaptation
-from course_lib.experiments.profiles import PROFILES
-from course_lib.models.encoder import SentenceEncoder
+from course_lib.models import SentenceEncoder
+from course_lib.models.minilm import reference_folder
 from course_lib.objectives import Cropping
+from course_lib.storage import cache_folder
+
+NOTES = "The cat sat on the mat.\nInterest rates rose again.\nA kitten slept on the rug.\n"
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments, "runs_folder", lambda: tmp_path)
+    monkeypatch.setattr(runs, "runs_folder", lambda: tmp_path)
     monkeypatch.setenv("COURSE_PROFILE", "smoke")
     return lambda *arguments: CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture
+def notes(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text(NOTES)
+    return str(path)
 
 
 def test_doctor_names_profile_and_remedies(run, monkeypatch):
@@ -33,24 +49,20 @@ def test_search_by_words_finds_the_function(run, docs):
     assert "pinv" in result.output
 
 
-def test_search_in_own_text_by_meaning(run, tmp_path):
-    path = tmp_path / "notes.txt"
-    path.write_text("The cat sat on the mat.\nInterest rates rose again.\nA kitten slept on the rug.\n")
-    result = run("search", "a small cat sleeping on a carpet", "--encoder", "base", "--corpus", str(path), "-k", "2")
+def test_search_in_own_text_by_meaning(run, notes):
+    result = run("search", "a small cat sleeping on a carpet", "--encoder", "base", "--corpus", notes, "-k", "2")
     assert result.exit_code == 0, result.output
     assert "kitten" in result.output and "Interest" not in result.output
 
 
-def test_a_hybrid_search_merges_words_and_meaning_and_says_what_is_shared(run, tmp_path):
-    path = tmp_path / "notes.txt"
-    path.write_text("The cat sat on the mat.\nInterest rates rose again.\nA kitten slept on the rug.\n")
-    result = run("search", "the cat of the house", "--encoder", "hybrid", "--corpus", str(path), "-k", "3")
+def test_a_hybrid_search_merges_words_and_meaning_and_says_what_is_shared(run, notes):
+    result = run("search", "the cat of the house", "--encoder", "hybrid", "--corpus", notes, "-k", "3")
     assert result.exit_code == 0, result.output
     first = result.stdout.split("2.")[0]
     assert "The cat sat" in first and "shares cat" in first and "shares no word" in result.output
 
 
-@pytest.mark.skipif(not experiments.reference_folder(), reason="all-MiniLM-L6-v2's weights are not on this machine")
+@pytest.mark.skipif(not reference_folder(), reason="all-MiniLM-L6-v2's weights are not on this machine")
 def test_adapt_keeps_an_encoder_that_search_and_the_library_load(run, docs, tmp_path):
     passages = list(adaptation.target_passages(docs).values())[:40]
     notes, folder = tmp_path / "notes.txt", tmp_path / "adapted"
@@ -58,17 +70,12 @@ def test_adapt_keeps_an_encoder_that_search_and_the_library_load(run, docs, tmp_
     result = run("adapt", str(notes), str(folder), "--steps", "2")
     assert result.exit_code == 0, result.output
     assert f"{len(set(passages))} texts" in result.output and f"--encoder {folder}" in result.output
-    adapted = SentenceEncoder.from_pretrained(folder)
-    ours, before = (
-        e.encode(passages[:3]) for e in (adapted, SentenceEncoder.from_pretrained(experiments.reference_folder()))
-    )
-    assert (
-        abs(ours - before).max() > 1e-4 and adapted.max_length == 256
-    )  # it learned from cut texts, and still reads whole ones
-    assert (
-        abs(SentenceTransformer(str(folder), device="cpu").encode(passages[:3]) - ours).max()
-        < 1e-5 + 1e-5 * abs(ours).max()
-    )
+    adapted, start = (SentenceEncoder.from_pretrained(path) for path in (folder, reference_folder()))
+    ours = adapted.encode(passages[:3])
+    assert abs(ours - start.encode(passages[:3])).max() > 1e-4
+    assert adapted.max_length == 256  # it learned from cut texts, and still reads whole ones
+    theirs = SentenceTransformer(str(folder), device="cpu").encode(passages[:3])
+    assert abs(theirs - ours).max() < 1e-5 and abs((ours**2).sum(1) - 1).max() < 1e-5  # unit vectors, as before
     found = run("search", passages[0], "--corpus", str(notes), "--encoder", str(folder), "-k", "1")
     assert found.exit_code == 0 and "1. text 1 " in found.output
     again = run("adapt", str(notes), str(folder))
@@ -76,13 +83,10 @@ def test_adapt_keeps_an_encoder_that_search_and_the_library_load(run, docs, tmp_
 
 
 def test_a_stopped_adapt_goes_on_from_its_checkpoint(docs, tmp_path, monkeypatch):
-    texts, profile, base = (
-        list(adaptation.target_passages(docs).values())[:40],
-        PROFILES["smoke"],
-        PROFILES["cpu"].base_encoder,
-    )
-    whole = adaptation_runs.adapt(texts, tmp_path / "whole", profile, base, steps=3, progress=False)
-    real = Cropping.forward
+    texts = list(adaptation.target_passages(docs).values())[:40]
+    arguments = {"profile": PROFILES["smoke"], "start": PROFILES["cpu"].base_encoder, "steps": 3, "progress": False}
+    whole = adapt(texts, tmp_path / "whole", **arguments)
+    real, calls = Cropping.forward, []
 
     def stopping(self, batch):
         calls.append(batch)
@@ -90,14 +94,13 @@ def test_a_stopped_adapt_goes_on_from_its_checkpoint(docs, tmp_path, monkeypatch
             raise KeyboardInterrupt
         return real(self, batch)
 
-    calls = []
     monkeypatch.setattr(Cropping, "forward", stopping)
-    stopped = adaptation_runs.adapt(texts, tmp_path / "stopped", profile, base, steps=3, progress=False)
-    assert stopped.outcome == "interrupted" and len(stopped.losses) == 2
-    resumed = adaptation_runs.adapt(texts, tmp_path / "stopped", profile, base, steps=3, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        adapt(texts, tmp_path / "stopped", **arguments)
+    resumed = adapt(texts, tmp_path / "stopped", **arguments)
     assert resumed.outcome == "finished" and resumed.losses == whole.losses and len(calls) == 4
     with pytest.raises(FileExistsError, match="name a new folder"):
-        adaptation_runs.adapt(texts, tmp_path / "stopped", profile, base)
+        adapt(texts, tmp_path / "stopped", **arguments)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +113,7 @@ def test_a_stopped_adapt_goes_on_from_its_checkpoint(docs, tmp_path, monkeypatch
         (("adapt", "README.md", "out", "--start", "no/such-model"), "no folder"),
         (("compare", "--profile", "fast"), "COURSE_PROFILE takes"),
         (("compare", "word2vec"), "there is no method 'word2vec'"),
-        (("compare", "--sentences", "3"), "a batch alone takes more"),
+        (("compare", "--sentences", "3"), "one batch already takes more"),
     ],
 )
 def test_mistakes_get_one_clear_line(run, docs, arguments, message):
@@ -124,3 +127,67 @@ def test_search_shows_markup_as_text(run, tmp_path):
     path.write_text("[bold]merge[/bold] <script>tables</script>\nother words entirely\n")
     result = run("search", "merge", "--encoder", "bm25", "--corpus", str(path))
     assert "[bold]merge[/bold] <script>" in result.output
+
+
+# --------------------------------------------------------------------------- Ctrl-C
+
+
+def press_ctrl_c(arguments, when, environment):
+    """Start a command, send SIGINT as soon as a line of its output says `when`, and wait: (exit code, output)."""
+    command = [sys.executable, "-m", "course_lib.cli", *arguments]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    output, pressed = "", False
+    watchdog = threading.Timer(240, process.kill)
+    watchdog.start()
+    while piece := process.stdout.read(1):  # bars end with a carriage return, not with a line
+        output += piece
+        if not pressed and when in output:
+            process.send_signal(signal.SIGINT)
+            pressed = True
+    process.wait()
+    watchdog.cancel()
+    assert pressed, output
+    return process.returncode, output
+
+
+@pytest.fixture
+def environment(docs, tmp_path):
+    """A cache of its own that holds the corpus already."""
+    for path in cache_folder().glob("python-docs*"):
+        os.symlink(path, tmp_path / path.name)
+    return {"COURSE_CACHE": str(tmp_path), "COURSE_PROFILE": "smoke", "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.mark.parametrize("when", ["Training:", "SimCSE, seed 0"])
+def test_ctrl_c_ends_a_comparison(environment, tmp_path, when):
+    """During the training and while it is prepared: nothing goes on, nothing half-done is shown, and it can go on."""
+    code, output = press_ctrl_c(["compare", "simcse", "ct_in_batch"], when, environment)
+    assert code == 130 and "Stopped. The same command continues where it was." in output, output
+    assert "CT in-batch" not in output and "Held-out results" not in output and "Traceback" not in output
+    assert not list(tmp_path.rglob("record*.json")) and not list(tmp_path.rglob("comparison*"))
+    assert not list(tmp_path.rglob("training.json"))
+
+
+def test_ctrl_c_ends_adapt_and_the_same_command_goes_on(environment, docs, tmp_path):
+    notes, folder = tmp_path / "notes.txt", tmp_path / "adapted"
+    notes.write_text("\n\n".join(list(adaptation.target_passages(docs).values())[:100]), encoding="utf-8")
+    command = ["adapt", str(notes), str(folder), "--steps", "40", "--start", PROFILES["cpu"].base_encoder]
+    code, output = press_ctrl_c(command, "loss=", environment)
+    assert code == 130 and "The same command continues" in output and "Traceback" not in output, output
+    done = subprocess.run(
+        [sys.executable, "-m", "course_lib.cli", *command], capture_output=True, text=True, env=os.environ | environment
+    )
+    assert done.returncode == 0 and "finished: 40 steps" in done.stdout, done.stderr
+
+
+def test_ctrl_c_ends_a_search(environment):
+    """While the corpus is embedded."""
+    code, output = press_ctrl_c(["search", "merge tables", "--encoder", "base"], "Encoding:", environment)
+    assert code == 130 and "Stopped" in output and "Traceback" not in output, output

@@ -74,7 +74,7 @@ resumable.in_chunks("counting", [f"text {i}" for i in range(23)], work, 0, 5, Pa
 
 @pytest.mark.parametrize("when", ["working", "writing"])
 def test_killed_without_warning(tmp_path, when):
-    """SIGKILL, which no code can answer to, in the middle of a chunk, or when one is written but not yet in its place."""
+    """SIGKILL, which no code can answer, in the middle of a chunk, or when one is written but not yet in its place."""
     ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), when], capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert sorted(p.name for p in tmp_path.rglob("*.jsonl")) == ["00000.jsonl", "00001.jsonl"]

@@ -21,24 +21,3 @@ from course_lib.evaluation.significance import (
     verdict,
 )
 from course_lib.evaluation.sts import evaluate_sts, sts_similarities
-
-__all__ = [
-    "Difference",
-    "Interval",
-    "average_precision",
-    "bootstrap_interval",
-    "bootstrap_spearman",
-    "embedding_geometry",
-    "evaluate_reranking",
-    "evaluate_retrieval",
-    "evaluate_sts",
-    "ndcg_at_k",
-    "ndcg_of_pairs",
-    "paired_bootstrap",
-    "rank",
-    "recall_at_k",
-    "reciprocal_rank",
-    "score_rankings",
-    "sts_similarities",
-    "verdict",
-]

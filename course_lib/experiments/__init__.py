@@ -6,27 +6,3 @@ from course_lib.experiments.records import RunRecord, load_shipped, measure, shi
 from course_lib.experiments.runs import COMPARISON, Run, as_run, compare, load_or_run
 from course_lib.experiments.searches import best_trained, searcher, trained_searchers
 from course_lib.experiments.stages import STAGES, load_cross_encoder, load_docs, load_generator
-
-__all__ = [
-    "COMPARISON",
-    "PROFILES",
-    "STAGES",
-    "Profile",
-    "Recipe",
-    "Run",
-    "RunRecord",
-    "adapt",
-    "as_run",
-    "best_trained",
-    "compare",
-    "current_profile",
-    "load_cross_encoder",
-    "load_docs",
-    "load_generator",
-    "load_or_run",
-    "load_shipped",
-    "measure",
-    "searcher",
-    "shipped_records",
-    "trained_searchers",
-]

@@ -208,8 +208,8 @@ def with_bm25(triples: Sequence[tuple[str, str, str, float]], search: BM25Search
 
     triples: what `pseudo_labels` returns.
     search: a BM25Search over the passages; BM25's margin is the score of the positive minus that of the negative.
-    A cross-encoder that learned from a few thousand pairs is weak where BM25 is strong, on words that it has never seen.
-    For one that learned from MS MARCO the sum did not help reliably (Askari et al., 2023).
+    A cross-encoder that learned from a few thousand pairs is weak where BM25 is strong, on words that it has never
+    seen. For one that learned from MS MARCO the sum did not help reliably (Askari et al., 2023).
     Raises ValueError for a passage in which `search` does not search.
     """
     place = {text: n for n, text in enumerate(search.texts)}
@@ -228,8 +228,8 @@ def filter_queries(pairs: Pairs, scores: Sequence[float], keep: float = 0.7) -> 
 
     pairs: (query, passage id).
     scores: one per pair, as from `score_pairs`.
-    keep: the share that stays. Gospodinov et al. (2023) drop queries that a cross-encoder finds irrelevant to the passage
-        that they were written for. Of equal scores the first are kept.
+    keep: the share that stays. Gospodinov et al. (2023) drop queries that a cross-encoder finds irrelevant to the
+        passage that they were written for. Of equal scores the first are kept.
     """
     if len(pairs) != len(scores):
         raise ValueError(f"`scores` has {len(scores)} numbers for {len(pairs)} `pairs`; pass one per pair")

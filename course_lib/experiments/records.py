@@ -30,8 +30,8 @@ class RunRecord:
     configuration: start, stages with their recipes, domain, search, queries and split.
     data: fingerprints of the corpus and of the weights that it used.
     versions, machine: what it ran on.
-    results: {task: {"title", "metric", "value", "per_query": {query id: value}}}; for STS-B "per_query" holds the cosine
-        of every pair, and "scores" the human ones.
+    results: {task: {"title", "metric", "value", "per_query": {query id: value}}}; for STS-B "per_query" holds
+        the cosine of every pair, and "scores" the human ones.
     training: the TrainingRecord of the last stage as a dict; None where nothing was trained.
     seconds: of that training.
     evaluation_seconds: of the measurement.
@@ -87,7 +87,7 @@ def load_shipped(*names: str) -> list[RunRecord]:
 def shipped_records(run, split: str = "test", same_texts: bool = False) -> list[RunRecord]:
     """The records of a run that ship with the course, one per seed; [] where none has the same settings and weights.
 
-    same_texts: whether their texts must be those of this machine, too. Other versions of the libraries have other texts.
+    same_texts: whether their texts must be those of this machine, too; other versions of the libraries have others.
     """
 
     def known_by(configuration, data):

@@ -122,7 +122,7 @@ def _heading(titles):
 
 
 def as_rich_table(records: list[RunRecord]):
-    """The comparison as a rich Table for a terminal; intervals stand under their values, so that it fits 100 columns."""
+    """The comparison as a rich Table for a terminal; intervals stand under their values, to fit 100 columns."""
     from rich import box
     from rich.table import Table
 

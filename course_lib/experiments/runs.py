@@ -1,6 +1,5 @@
 """Runs: an encoder trained stage by stage and measured, each stage once, kept in the cache and never repeated."""
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +17,7 @@ from course_lib.models import SentenceEncoder
 from course_lib.models.minilm import reference_folder
 from course_lib.objectives import Objective
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
-from course_lib.storage import cache_folder, fingerprint, write_atomically
+from course_lib.storage import cache_folder, fingerprint
 from course_lib.texts import hub
 from course_lib.training import TrainingConfig, TrainingRecord, train
 from course_lib.training.record import memory_in_use
@@ -166,8 +165,7 @@ class Run:
         path = self.folder / "training.json"  # written last
         if not self.stages or not path.is_file():
             return None
-        record = TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
-        return self._loaded(self.folder / "encoder"), record
+        return self._loaded(self.folder / "encoder"), TrainingRecord.load(path)
 
     def is_trained(self) -> bool:
         """Whether every stage has been trained to its end."""
@@ -182,6 +180,7 @@ class Run:
         """
         if not refresh and (found := self.load_trained()) is not None:
             return found
+        (self.folder / "training.json").unlink(missing_ok=True)
         objective = self.objective(progress=progress)
         examples = objective.prepare(self.examples(progress), self.recipe.max_length)
         config = self.config()
@@ -189,7 +188,7 @@ class Run:
         done = train(objective, examples, config, self.folder / "encoder", resume=not refresh, progress=progress)
         if done.outcome == "interrupted":
             raise KeyboardInterrupt
-        keep_training(done, self.folder / "training.json")
+        done.save(self.folder / "training.json")
         return objective.encoder, done
 
     def encoder(self, progress: bool = True) -> SentenceEncoder:
@@ -239,19 +238,9 @@ def as_run(row: str | Iterable[str], profile: Profile, seed: int = 0, domain: st
     return Run(start, tuple(names), profile, seed, domain, search)
 
 
-# --------------------------------------------------------------------------- training
-
-
 @cache
 def _numerics():
     return [metadata.version(name).partition("+")[0] for name in TOUCH_TRAINING]
-
-
-def keep_training(done: TrainingRecord, path: Path):
-    """Write a TrainingRecord to a file, its numbers rounded."""
-    for step in done.steps:
-        step |= {k: round(step[k], 6) for k in ("loss", "gradient_norm", "learning_rate", "seconds") if step[k]}
-    write_atomically(path, json.dumps(asdict(done)))
 
 
 # --------------------------------------------------------------------------- measuring

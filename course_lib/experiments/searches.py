@@ -20,8 +20,8 @@ def named_run(name: str, profile: Profile) -> Run | None:
 def searcher(name: str, texts: list[str] | dict, profile: Profile, progress: bool = True):
     """A search over texts.
 
-    name: "bm25", a row of the comparison, "source", "genq" or "gpl" once notebooks 08 and 09 have trained them, "hybrid"
-        (BM25 and the best trained encoder, merged by rank), or the folder or hub name of a model.
+    name: "bm25", a row of the comparison, "source", "genq" or "gpl" once notebooks 08 and 09 have trained them,
+        "hybrid" (BM25 and the best trained encoder, merged by rank), or the folder or hub name of a model.
     texts: a list, or {id: text}. Embeddings of large corpora are kept in the cache.
     profile: in which the encoder was trained.
     progress: whether to show a bar while texts are embedded.

@@ -3,5 +3,3 @@
 from course_lib.models.cross_encoder import CrossEncoder
 from course_lib.models.encoder import SentenceEncoder
 from course_lib.models.query_generator import QueryGenerator
-
-__all__ = ["CrossEncoder", "QueryGenerator", "SentenceEncoder"]

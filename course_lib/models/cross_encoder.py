@@ -37,10 +37,7 @@ class CrossEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls,
-        name_or_path: str | os.PathLike,
-        device: str | torch.device | None = None,
-        max_length: int | None = None,
+        cls, name_or_path: str | os.PathLike, device: str | torch.device | None = None, max_length: int | None = None
     ) -> "CrossEncoder":
         """Load a cross-encoder with one label.
 

@@ -100,7 +100,8 @@ class SentenceEncoder(nn.Module):
         source = str(name_or_path)
         check_folder(source)
         try:
-            saved, unknown = read_sentence_transformers(source), "it has no modules.json that names a pooling"
+            with quiet():
+                saved, unknown = read_sentence_transformers(source), "it has no modules.json that names a pooling"
         except (OSError, HFValidationError) as error:  # if there is no such model at all, the next lines say so
             saved, unknown = {}, f"its modules.json could not be fetched ({type(error).__name__})"
         with quiet(), explained(source):

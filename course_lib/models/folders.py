@@ -14,11 +14,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 # The pooling modes of SentenceEncoder, and the flag that Sentence Transformers stored for each before version 6.
-POOLING_FLAGS = {
-    "mean": "pooling_mode_mean_tokens",
-    "cls": "pooling_mode_cls_token",
-    "max": "pooling_mode_max_tokens",
-}
+POOLING_FLAGS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
 # What tells one kind of model folder from another: no such file of an earlier model may describe a new one.
 _DESCRIPTIONS = (
     "config.json",

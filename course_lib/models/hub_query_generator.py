@@ -5,12 +5,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from course_lib.models.encoder import evaluation_mode
 from course_lib.models.folders import best_device, check_folder, explained, quiet
-from course_lib.models.sampling import check_settings
+from course_lib.models.sampling import check_settings, write_in_batches
 from course_lib.texts.checks import check_texts
 
 
@@ -66,41 +65,29 @@ class HubQueryGenerator(nn.Module):
         """
         check_texts(passages)
         check_settings(queries_per_passage, top_p, temperature, max_new_tokens, batch_size)
-        seed = int(torch.randint(2**62, (), generator=generator))
-        order = sorted(range(len(passages)), key=lambda i: -len(passages[i]))
-        written = [None] * len(passages)
-        with evaluation_mode(self), torch.random.fork_rng(), quiet():
-            torch.manual_seed(seed)
-            for start in tqdm(range(0, len(order), batch_size), desc="Generating", unit="batch", disable=not progress):
-                chosen = order[start : start + batch_size]
-                rows = self._generate(
-                    [passages[i] for i in chosen], queries_per_passage, top_p, temperature, max_new_tokens
-                )
-                for i, queries in zip(chosen, rows):
-                    written[i] = queries
-        return written
-
-    def _generate(self, passages, copies, top_p, temperature, max_new_tokens):
-        """One list of `copies` queries for each passage of a batch."""
-        tokenizer = self.tokenizer
-        inputs = tokenizer(passages, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt").to(
-            self.device
-        )
         # top_k and num_beams are set, because the model's own generation_config may say otherwise
-        sampling = {"do_sample": True, "top_p": top_p, "top_k": 0, "temperature": temperature}
-        drawn = 1 if temperature == 0 else copies
-        ids = self.model.generate(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            **({"do_sample": False} if temperature == 0 else sampling),
-            num_beams=1,
-            num_return_sequences=drawn,
-            min_new_tokens=1,
-            max_new_tokens=max_new_tokens,
-            suppress_tokens=[i for i in tokenizer.all_special_ids if i != tokenizer.eos_token_id],
-        )
-        texts = [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
-        return [texts[start : start + drawn] * (copies // drawn) for start in range(0, len(texts), drawn)]
+        options = {"num_beams": 1, "min_new_tokens": 1, "max_new_tokens": max_new_tokens, "do_sample": temperature > 0}
+        if temperature > 0:
+            options |= {"top_p": top_p, "top_k": 0, "temperature": temperature}
+        special = [i for i in self.tokenizer.all_special_ids if i != self.tokenizer.eos_token_id]
+
+        def write(chosen):
+            inputs = self.tokenizer(
+                [passages[i] for i in chosen],
+                padding=True,
+                truncation=True,
+                max_length=self.max_length,
+                return_token_type_ids=False,
+                return_tensors="pt",
+            ).to(self.device)
+            copies = queries_per_passage if temperature > 0 else 1
+            ids = self.model.generate(**inputs, **options, num_return_sequences=copies, suppress_tokens=special)
+            return ids.repeat_interleave(queries_per_passage // copies, 0)
+
+        seed = int(torch.randint(2**62, (), generator=generator))
+        with evaluation_mode(self), torch.random.fork_rng(range(torch.cuda.device_count())), quiet():
+            torch.manual_seed(seed)
+            return write_in_batches(self.tokenizer, passages, queries_per_passage, batch_size, progress, write)
 
     @property
     def device(self) -> torch.device:

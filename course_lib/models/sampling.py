@@ -1,10 +1,11 @@
 """Nucleus sampling: text from a decoder, token by token, each drawn from the likely ones only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from course_lib.texts.checks import check_texts
 
@@ -77,17 +78,35 @@ def generate_texts(
     uniform = torch.rand(len(texts), copies, max_new_tokens, generator=generator)
     if model.device.type == "cuda":  # Apple's MPS has no double precision: there, tokens are drawn on the CPU
         uniform = uniform.to(model.device)
+
+    def write(chosen):
+        draws = uniform[chosen].flatten(0, 1)
+        return _generate(model, [texts[i] for i in chosen], copies, draws, top_p, temperature)
+
+    return write_in_batches(model.tokenizer, texts, copies, batch_size, progress, write)
+
+
+def write_in_batches(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    copies: int,
+    batch_size: int,
+    progress: bool,
+    write: Callable[[list[int]], Tensor],
+) -> list[list[str]]:
+    """Call `write` on batches of similar length, longest texts first, and decode what it returns.
+
+    texts, copies, batch_size, progress: as in `generate_texts`.
+    write: a function of the numbers of n texts that returns token ids (n · copies, T), text by text.
+    Returns one list of `copies` strings per text, in the order given.
+    """
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
     written = [None] * len(texts)
-    with tqdm(total=len(texts), desc="Generating", unit="text", disable=not progress) as bar:
-        for start in range(0, len(texts), batch_size):
-            chosen = order[start : start + batch_size]
-            draws = uniform[chosen].flatten(0, 1)
-            ids = _generate(model, [texts[i] for i in chosen], copies, draws, top_p, temperature)
-            rows = model.tokenizer.batch_decode(ids, skip_special_tokens=True)
-            for place, i in enumerate(chosen):
-                written[i] = [row.strip() for row in rows[place * copies : (place + 1) * copies]]
-            bar.update(len(chosen))
+    for start in tqdm(range(0, len(order), batch_size), desc="Generating", unit="batch", disable=not progress):
+        chosen = order[start : start + batch_size]
+        rows = tokenizer.batch_decode(write(chosen), skip_special_tokens=True)
+        for place, i in enumerate(chosen):
+            written[i] = [row.strip() for row in rows[place * copies : (place + 1) * copies]]
     return written
 
 

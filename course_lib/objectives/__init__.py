@@ -11,17 +11,3 @@ from course_lib.objectives.query_generation import QueryGeneration
 from course_lib.objectives.relevance import Relevance
 from course_lib.objectives.simcse import SimCSE
 from course_lib.objectives.tsdae import DenoisingAutoEncoder
-
-__all__ = [
-    "ContrastiveTension",
-    "Cropping",
-    "DenoisingAutoEncoder",
-    "InBatchContrastiveTension",
-    "MarginMSE",
-    "MaskedLanguageModel",
-    "MultipleNegativesRanking",
-    "Objective",
-    "QueryGeneration",
-    "Relevance",
-    "SimCSE",
-]

@@ -21,6 +21,7 @@ class Objective(nn.Module):
     smallest_batch = 1  # examples that a batch needs for the loss to mean anything
     optimizer = "adamw"  # or "rmsprop"
     similarity = None  # how the loss compares vectors, "cosine" or "dot"; None where it does not
+    in_batch_negatives = False  # whether the other texts of a batch are a text's negatives
 
     def __init__(self, encoder: SentenceEncoder):
         super().__init__()
@@ -63,10 +64,10 @@ class Objective(nn.Module):
     def exclusive(self, example) -> Iterable[Hashable]:
         """Keys of a prepared example that must not occur twice in one batch.
 
-        An objective whose negatives are the other texts of the batch gives the example's texts here, so that no text
-        becomes a negative of its equal.
+        Where the other texts of the batch are negatives this is the example's text, so that no text becomes a negative
+        of its equal.
         """
-        return ()
+        return (tuple(example),) if self.in_batch_negatives else ()
 
     def save(self, path: str | os.PathLike) -> None:
         """Write what is kept after training into a folder."""

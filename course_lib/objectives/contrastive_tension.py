@@ -1,7 +1,7 @@
 """Contrastive Tension: two encoders, started from one, learn to tell two copies of a text from two different texts."""
 
 import copy
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class ContrastiveTension(Objective):
     Raises ValueError for settings out of range, and for a batch too small to hold a positive and its negatives.
     """
 
+    in_batch_negatives = True
     optimizer = "rmsprop"  # without weight decay, as the authors and Sentence Transformers do; else torch's defaults
 
     def __init__(
@@ -84,10 +85,6 @@ class ContrastiveTension(Objective):
         towers = (self.twin, self.encoder) if self.keep == "second" else (self.encoder, self.twin)
         a, b = (tower(batch) for tower in towers)  # (B, d) each: every tower reads every text once
         return functional.contrastive_tension(a[batch["first"]], b[batch["second"]], batch["labels"], self.reduction)
-
-    def exclusive(self, example: list[int]) -> Iterable[Hashable]:
-        """The text; see `Objective.exclusive`."""
-        return (tuple(example),)
 
 
 def twin_of(encoder: SentenceEncoder) -> SentenceEncoder:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from course_lib.models.encoder import SentenceEncoder
+from course_lib.objectives.base import Objective
 from course_lib.objectives.multiple_negatives_ranking import MultipleNegativesRanking
 
 
@@ -50,4 +51,4 @@ class Cropping(MultipleNegativesRanking):
 
     def exclusive(self, example: list[int]) -> Iterable[Hashable]:
         """The passage; see `Objective.exclusive`."""
-        return (tuple(example),)
+        return Objective.exclusive(self, example)

@@ -1,7 +1,6 @@
 """Contrastive Tension with in-batch negatives: each text finds itself in the other tower, among the whole batch."""
 
 import math
-from collections.abc import Hashable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +28,7 @@ class InBatchContrastiveTension(Objective):
 
     smallest_batch = 2
     similarity = "cosine"
+    in_batch_negatives = True
 
     def __init__(
         self,
@@ -69,12 +69,7 @@ class InBatchContrastiveTension(Objective):
         """The scale learns at a rate of its own."""
         return {self.logit_scale: self.scale_rate}
 
-    def exclusive(self, example: list[int]) -> Iterable[Hashable]:
-        """The text; see `Objective.exclusive`."""
-        return (tuple(example),)
-
 
 def same_texts(ids: Tensor) -> Tensor:
     """Which rows of token ids (B, T) are equal: (B, B) bool."""
-    numbers = ids.unique(dim=0, return_inverse=True)[1]
-    return numbers[:, None] == numbers[None]
+    return (ids[:, None] == ids[None]).all(-1)

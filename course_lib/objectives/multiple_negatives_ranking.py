@@ -28,6 +28,7 @@ class MultipleNegativesRanking(Objective):
 
     smallest_batch = 2
     similarity = "cosine"
+    in_batch_negatives = True
     example = "pair"  # what errors call one
 
     def __init__(self, encoder: SentenceEncoder, scale: float = 20.0):

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, BertForMaskedLM, PreTrainedTokenizerFast
 
 from course_lib.models import SentenceEncoder
+from course_lib.models.folders import write_sentence_transformers
 from course_lib.models.minilm import minilm_folder
 from course_lib.objectives import MaskedLanguageModel
 from course_lib.storage import DATA, write_atomically
@@ -32,8 +33,8 @@ def choose_pieces(tokenizer, texts: list[str], size: int = WORD_PIECES) -> list[
     tokenizer: the ancestor's.
     texts: the corpus.
     size: how many.
-    Returns sorted ids: special and single-character pieces, then the corpus's own by frequency, then the most frequent of
-    English, which is the order of BERT's vocabulary.
+    Returns sorted ids: special and single-character pieces, then the corpus's own by frequency, then the most
+    frequent of English, which is the order of BERT's vocabulary.
     """
     vocabulary = tokenizer.get_vocab()
     used = Counter(i for row in tokenizer(texts, add_special_tokens=False)["input_ids"] for i in row)
@@ -106,8 +107,8 @@ def forget_start(encoder: SentenceEncoder):
 class WithoutStart(MaskedLanguageModel):
     """Masked language modelling in which, once `hidden` is set, no token looks at [CLS].
 
-    In plain MLM a hidden token may look at all others, so that [CLS] learns to gather what the text is about and becomes
-    a sentence vector of a kind. Where no token looks at it, it learns nothing.
+    In plain MLM a hidden token may look at all others, so that [CLS] learns to gather what the text is about and
+    becomes a sentence vector of a kind. Where no token looks at it, it learns nothing.
     """
 
     hidden = False
@@ -158,6 +159,7 @@ def save_masked_lm(objective: MaskedLanguageModel, folder: Path):
     predictions.decoder.bias.data.copy_(head.bias.data)
     model.half().save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)
+    write_sentence_transformers(folder, encoder.dimension, encoder.max_length, "mean", False, "cosine")
 
 
 def main():

@@ -1,6 +1,6 @@
-"""`make source-models`: the query generator and the cross-encoder of notebooks 08 to 10, trained on the source's labels.
+"""`make source-models`: the query generator and the cross-encoder of notebooks 08 to 10, trained on source labels.
 
-Both start from the base encoder's lower layers and learn from (summary, description) pairs of the source libraries alone.
+Both start from the base encoder's lower layers and learn from (summary, description) pairs of the source libraries.
 What ships is `data/query-generator/` and `data/cross-encoder/`; their README says how they were trained and measured.
 """
 
@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_model, save_model
 
 from course_lib.experiments import domain_adaptation as adaptation
-from course_lib.experiments.runs import keep_training
 from course_lib.models import CrossEncoder, QueryGenerator, SentenceEncoder
 from course_lib.objectives import Objective, QueryGeneration, Relevance
 from course_lib.search import BM25Search
@@ -57,8 +56,8 @@ def train_generator(
     pointer: as in QueryGenerator.
     output: a folder for checkpoints, from which an interrupted training continues.
     progress: whether to show bars.
-    Returns the generator and the TrainingRecords of both parts. Their evaluations hold the negated loss on held-out pairs
-    of description and summary, in nats per token.
+    Returns the generator and the TrainingRecords of both parts. Their evaluations hold the negated loss on held-out
+    pairs of description and summary, in nats per token.
     """
     torch.manual_seed(seed)
     generator = QueryGenerator(lower_layers(LAYERS["query-generator"], LENGTH["query-generator"]), pointer=pointer)
@@ -114,8 +113,8 @@ def train_cross_encoder(
         domains, against the same kinds of negatives.
     loss: as in `objectives.Relevance`.
     The other arguments are those of `train_generator`.
-    Returns the cross-encoder and the TrainingRecords of both parts. Their evaluations say how often a held-out query's own
-    description scores above five that BM25 finds.
+    Returns the cross-encoder and the TrainingRecords of both parts. Their evaluations say how often a held-out query's
+    own description scores above five that BM25 finds.
     """
     torch.manual_seed(seed)
     cross_encoder = CrossEncoder(lower_layers(LAYERS["cross-encoder"], LENGTH["cross-encoder"]))
@@ -159,7 +158,7 @@ def train_parts(
         folder = output and output / name
         if folder and (folder / "training.json").is_file():  # written last
             load_model(objective, folder / "objective.safetensors")
-            records[name] = TrainingRecord(**json.loads((folder / "training.json").read_text(encoding="utf-8")))
+            records[name] = TrainingRecord.load(folder / "training.json")
         elif steps:
             every = {"evaluate_every": max(1, steps // 4), "checkpoint_every": max(1, steps // 10)}
             config = replace(config, steps=steps, **every)
@@ -169,7 +168,7 @@ def train_parts(
                 raise KeyboardInterrupt
             if folder:
                 save_model(objective, folder / "objective.safetensors")
-                keep_training(records[name], folder / "training.json")
+                records[name].save(folder / "training.json")
     return records
 
 

@@ -6,17 +6,3 @@ from course_lib.search.exact import ExactSearch, Hit
 from course_lib.search.hybrid import HybridSearch
 from course_lib.search.mining import mine_hard_negatives
 from course_lib.search.rerank import Reranked, nearest_sentence, rank_with
-
-__all__ = [
-    "BM25Search",
-    "CachedEncoder",
-    "ExactSearch",
-    "Hit",
-    "HybridSearch",
-    "Reranked",
-    "matched_words",
-    "mine_hard_negatives",
-    "nearest_sentence",
-    "rank_bm25",
-    "rank_with",
-]

@@ -8,7 +8,7 @@ import platform
 import signal
 import sysconfig
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -108,7 +108,7 @@ def library_folder(library: str) -> Path | None:
     return Path(next(iter(spec.submodule_search_locations))) if spec else None
 
 
-def fingerprint(libraries: Iterable[str] = tuple(LIBRARIES)) -> str:
+def fingerprint(libraries: Sequence[str] = tuple(LIBRARIES)) -> str:
     """The key of the cache: it depends on the versions of the libraries and on the code of this module and `prose`.
 
     libraries: import names, by default all of LIBRARIES.
@@ -357,7 +357,7 @@ def name_rank(name: str) -> tuple[bool, int, int, str]:
 
 
 def harvest(
-    libraries: Iterable[str] = tuple(LIBRARIES), progress: bool = True, processes: int | None = None
+    libraries: Sequence[str] = tuple(LIBRARIES), progress: bool = True, processes: int | None = None
 ) -> list[Document]:
     """Read every documented object of the libraries.
 

@@ -6,14 +6,3 @@ from course_lib.training.config import TrainingConfig, choose_precision
 from course_lib.training.loop import train
 from course_lib.training.optimizer import make_optimizer, share_of_peak
 from course_lib.training.record import TrainingRecord
-
-__all__ = [
-    "CHECKPOINT",
-    "Batches",
-    "TrainingConfig",
-    "TrainingRecord",
-    "choose_precision",
-    "make_optimizer",
-    "share_of_peak",
-    "train",
-]

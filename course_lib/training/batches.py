@@ -67,7 +67,7 @@ class Batches:
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
     def _cut(self, order):
-        """Cut an order of examples into batches; an example goes into the first open batch that holds none of its keys."""
+        """Cut an order of examples into batches; each goes into the first open batch that holds none of its keys."""
         size = self.config.batch_size
         if not self._keys:
             return [order[i : i + size] for i in range(0, len(order), size)]

@@ -45,43 +45,46 @@ def train(
     progress: whether to show a bar.
     Returns a TrainingRecord.
     Raises TypeError or ValueError for examples that cannot be trained on and for a checkpoint of another run,
-    FloatingPointError where the loss or the gradient is not a finite number; the weights are then those before the step.
+    FloatingPointError where the loss or the gradient is not a finite number; the weights then are as before the step.
     """
     config = config or TrainingConfig()
     _check(objective, examples, config, output, resume, evaluate)
-    run = Run(objective, examples, config, output, evaluate)
+    state = TrainingState(objective, examples, config, output, evaluate)
     if resume:
-        run.checkpoint.restore()
+        state.checkpoint.restore()
     objective.train()
     try:
         # every step seeds torch's global generators; afterwards they are as the caller left them
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), run.bar(progress) as bar:
-            train_steps(run, bar)
-        run.record.outcome = "finished"
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), state.bar(progress) as bar:
+            train_steps(state, bar)
+        state.record.outcome = "finished"
     except KeyboardInterrupt:
-        run.record.outcome = "interrupted"
-        run.save_checkpoint()
+        state.record.outcome = "interrupted"
+        state.save_checkpoint()
     finally:
-        run.optimizer.zero_grad()
+        state.optimizer.zero_grad()
         objective.eval()
-    run.finish()
-    return run.record
+    state.finish()
+    return state.record
 
 
-def train_steps(run: "Run", bar: tqdm):
+def train_steps(state: "TrainingState", bar: tqdm):
     """Every step that is left of a run: this is the training loop."""
-    config, objective, optimizer, scaler, record = run.config, run.objective, run.optimizer, run.scaler, run.record
-    schedule = Schedule(optimizer, config, run.batches.steps, done=len(record.steps))
-    run.evaluation.run_if_due()
-    for step in range(len(record.steps), run.batches.steps):
+    config, objective, record = state.config, state.objective, state.record
+    optimizer, scaler = state.optimizer, state.scaler
+    schedule = Schedule(optimizer, config, state.batches.steps, done=len(record.steps))
+    state.evaluation.run_if_due()
+    for step in range(len(record.steps), state.batches.steps):
         began, loss, tokens, texts = time.perf_counter(), 0.0, 0, 0
-        generator = seed_step(config.seed, step, run.process)
+        generator = seed_step(config.seed, step, state.process)
         optimizer.zero_grad()  # an interrupted step may have left some gradients
-        for positions in run.batches.batches_for(step, run.process):
-            batch = objective.collate([run.examples[i] for i in positions], generator)
+        for positions in state.batches.batches_for(step, state.process):
+            batch = objective.collate([state.examples[i] for i in positions], generator)
             tokens, texts = tokens + int(batch["attention_mask"].sum()), texts + len(positions)
-            with autocast(run.device, run.precision):
-                part = run.model({k: v.to(run.device) for k, v in batch.items()}) / config.gradient_accumulation_steps
+            with autocast(state.device, state.precision):
+                part = (
+                    state.model({k: v.to(state.device) for k, v in batch.items()}) / config.gradient_accumulation_steps
+                )
             scaler.scale(part).backward()
             loss += part.detach().float()
         scaler.unscale_(optimizer)
@@ -95,14 +98,14 @@ def train_steps(run: "Run", bar: tqdm):
             record.add_step(loss, norm, rate, tokens, texts, time.perf_counter() - began)
         bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         bar.update()
-        run.evaluation.run_if_due()
-        run.save_checkpoint_if_due()
+        state.evaluation.run_if_due()
+        state.save_checkpoint_if_due()
 
 
 def seed_step(seed: int, step: int, process: int) -> torch.Generator:
     """Seed torch for one step and give the generator that its batches draw from.
 
-    All random numbers of a step come from the seed and the step's number, so that a resumed run needs no saved generator.
+    All random numbers of a step come from the seed and the step's number: a resumed run needs no saved generator.
     """
     seed = mix_seeds(seed, step, process)
     torch.manual_seed(seed)
@@ -124,23 +127,23 @@ def check_finite(loss: float, norm: float, step: int, rate: float, scaler: torch
         )
 
 
-class Run:
+class TrainingState:
     """Everything that one training run works with; `train` makes it, `train_steps` uses it."""
 
     def __init__(self, objective, examples, config, output, evaluate):
-        state = PartialState(cpu=objective.encoder.device.type == "cpu")
-        if state.num_processes > 1:
-            objective.to(state.device)
-        self.process, self.is_main = state.process_index, state.is_main_process
+        processes = PartialState(cpu=objective.encoder.device.type == "cpu")
+        if processes.num_processes > 1:
+            objective.to(processes.device)
+        self.process, self.is_main = processes.process_index, processes.is_main_process
         self.objective, self.config, self.output = objective, config, output
         self.device = objective.encoder.device
         self.precision = choose_precision(config.precision, self.device)
-        self.model = DistributedDataParallel(objective) if state.num_processes > 1 else objective
+        self.model = DistributedDataParallel(objective) if processes.num_processes > 1 else objective
         self.optimizer = make_optimizer(objective, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.examples = objective.prepare(examples)
         lengths, keys = [len(e) for e in self.examples], [objective.exclusive(e) for e in self.examples]
-        self.batches = Batches(lengths, config, objective.smallest_batch, state.num_processes, keys)
+        self.batches = Batches(lengths, config, objective.smallest_batch, processes.num_processes, keys)
         self.record = TrainingRecord(
             asdict(config),
             self.precision,
@@ -148,7 +151,7 @@ class Run:
             len(self.examples),
             objective.settings(),
             "" if output is None else fingerprint([repr(e) for e in self.examples]),
-            state.num_processes,
+            processes.num_processes,
         )
         best = Best()
         self.evaluation = Evaluation(evaluate, objective, self.record, best, self.batches.steps)

@@ -13,9 +13,9 @@ def training_memory(objective: Objective, examples: list, config: TrainingConfig
     objective: its weights stay as they are; its gradients are cleared.
     examples: of one batch, as `collate` takes them.
     config: for the optimizer and the precision.
-    Returns {"weights", "gradients", "optimiser", "logits", "activations"} in bytes. Logits are the tensors of vocabulary
-        size that are kept for the backward pass, activations the other tensors that are. What the allocator, the Python
-        process and single operations need on top is not counted.
+    Returns {"weights", "gradients", "optimiser", "logits", "activations"} in bytes. Logits are the tensors of
+        vocabulary size that are kept for the backward pass, activations the other tensors that are. What the allocator,
+        the Python process and single operations need on top is not counted.
     """
     config = config or TrainingConfig()
     device = objective.encoder.device

@@ -1,10 +1,14 @@
 """What a training run did, step by step."""
 
+import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import psutil
 import torch
+
+from course_lib.storage import write_atomically
 
 
 @dataclass(repr=False)
@@ -60,6 +64,16 @@ class TrainingRecord:
                 "memory": memory_in_use(self.device),
             }
         )
+
+    def save(self, path: str | Path):
+        """Write the record as JSON, the numbers of its steps rounded."""
+        rounded = [{k: round(v, 6) if isinstance(v, float) else v for k, v in step.items()} for step in self.steps]
+        write_atomically(path, json.dumps(asdict(self) | {"steps": rounded}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "TrainingRecord":
+        """Read what `save` wrote."""
+        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
 
     @property
     def losses(self) -> list[float]:

@@ -66,7 +66,7 @@ def ours_train(folder, sentences, precision):
 
 
 def peer_train(folder, sentences, precision):
-    """SimCSE as sentence-transformers' documentation does it: (s, s) pairs, MultipleNegativesRankingLoss, its trainer."""
+    """SimCSE as in sentence-transformers' documentation: (s, s) pairs, MultipleNegativesRankingLoss, its trainer."""
     from datasets import Dataset
     from sentence_transformers import (
         SentenceTransformer,

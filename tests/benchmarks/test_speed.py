@@ -1,4 +1,4 @@
-"""`make bench`: training and encoding against sentence-transformers, in one run, as ratios. Reported, never asserted."""
+"""`make bench`: training and encoding against sentence-transformers, in one run, as ratios; never asserted."""
 
 import json
 import random
@@ -57,22 +57,23 @@ def test_against_sentence_transformers(inputs, what, precision):
     ]
     best = {who: max((r[who] for r in rounds), key=lambda m: m["sentences_per_second"]) for who in ("peer", "ours")}
     ours, peer = best["ours"], best["peer"]
+    ratios = [r["ours"]["sentences_per_second"] / r["peer"]["sentences_per_second"] for r in rounds]
     print(
         f"\n{what} in {precision}: {ours['sentences_per_second']:.1f} sentences/s, sentence-transformers "
         f"{peer['sentences_per_second']:.1f}: ratio {ours['sentences_per_second'] / peer['sentences_per_second']:.2f} "
-        f"(rounds {', '.join(f'''{r['ours']['sentences_per_second'] / r['peer']['sentences_per_second']:.2f}''' for r in rounds)})"
+        f"(rounds {', '.join(f'{ratio:.2f}' for ratio in ratios)})"
     )
     print(
-        f"peak memory: {ours['peak_memory'] / 2**30:.2f} GB, sentence-transformers {peer['peak_memory'] / 2**30:.2f} GB: "
-        f"ratio {ours['peak_memory'] / peer['peak_memory']:.2f}"
+        f"peak memory: {ours['peak_memory'] / 2**30:.2f} GB, sentence-transformers "
+        f"{peer['peak_memory'] / 2**30:.2f} GB: ratio {ours['peak_memory'] / peer['peak_memory']:.2f}"
     )
     encoder = SentenceEncoder.from_pretrained(folder, max_length=LENGTH, device="cpu")
     rows = encoder.token_ids(json.loads(files[what].read_text("utf-8")))
     if what == "train":
         grouped, shuffled = padding([len(row) for row in rows])
         print(
-            f"word pieces computed for each real one: {grouped:.2f} in our batches, {shuffled:.2f} in batches at random; "
-            f"grouping by length alone gives a ratio of {shuffled / grouped:.2f}"
+            f"word pieces computed for each real one: {grouped:.2f} in our batches, {shuffled:.2f} in batches at "
+            f"random; grouping by length alone gives a ratio of {shuffled / grouped:.2f}"
         )
     share = ours["sentences_per_second"] * flops_a_sentence(encoder, rows, what) / (ours["matrix_gflops"] * 1e9)
     print(f"matrix rate measured: {ours['matrix_gflops']:.0f} GFLOP/s; used for the model's matrices: {share:.0%}")
@@ -82,7 +83,7 @@ def test_against_sentence_transformers(inputs, what, precision):
 def padding(lengths):
     """Word pieces that one pass computes for each real one: in the batches of our loop, and in batches at random."""
     batches = Batches(lengths, TrainingConfig(epochs=1, batch_size=BATCH))
-    ours = [batch for step in range(batches.steps) for batch in batches.of_step(step)]
+    ours = [batch for step in range(batches.steps) for batch in batches.batches_for(step)]
     order = random.Random(0).sample(range(len(lengths)), len(lengths))
     theirs = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
     return tuple(

@@ -1,4 +1,4 @@
-"""The two domains share nothing that must not be shared; the pipeline, stopped at any stage, ends as if it had not been."""
+"""The domains share nothing that must not be shared; the pipeline, stopped anywhere, ends as if it had not been."""
 
 import pytest
 import torch

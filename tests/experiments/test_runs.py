@@ -207,7 +207,7 @@ def test_what_trains_nothing_is_measured_only_where_no_record_fits(records, tmp_
 
 
 def test_shipped_records_are_found_by_todays_recipes():
-    """Every record that ships is of the recipes, weights and passages of today, but for the other lengths of training."""
+    """Every record that ships has the recipes, weights and passages of today, but for other lengths of training."""
     cpu = PROFILES["cpu"]
     found = {path.name for path in records_module.RECORDED.glob("cpu-*.json") if "-sentences-" not in path.name}
     seeds = {}

@@ -65,7 +65,7 @@ def test_normalised_vectors_have_length_one_and_the_same_direction(encoder, sent
     np.testing.assert_allclose(plain / np.linalg.norm(plain, axis=1, keepdims=True), unit, atol=1e-6)
 
 
-def test_no_text_gives_no_row(encoder):
+def test_an_empty_list_gives_an_array_without_rows(encoder):
     assert encoder.encode([]).shape == (0, encoder.dimension)
     assert encoder.encode([]).dtype == np.float32
     assert encoder.tokenize([])["input_ids"].shape == (0, 0)
@@ -99,12 +99,12 @@ def test_sequences_of_strings_other_than_lists(encoder, sentences):
         ([["a"], "b"], r"`texts`\[0\] is \['a'\]"),
     ],
 )
-def test_what_is_no_list_of_strings_is_named(encoder, bad, message):
+def test_anything_but_a_list_of_strings_is_an_error(encoder, bad, message):
     with pytest.raises(TypeError, match=message):
         encoder.encode(bad)
 
 
-def test_a_batch_size_of_zero_is_named(encoder):
+def test_a_batch_size_of_zero_is_an_error(encoder):
     with pytest.raises(ValueError, match="batch_size is 0"):
         encoder.encode(["a"], batch_size=0)
 
@@ -128,7 +128,7 @@ def test_tokenising_pads_on_the_right_and_cuts_at_max_length(shallow, sentences)
     assert ids.shape[1] == 12 and ids.dtype == mask.dtype == torch.int64
 
 
-def test_token_ids_are_tokenised_no_second_time(encoder, sentences):
+def test_token_ids_pass_through_the_tokenizer_unchanged(encoder, sentences):
     rows = encoder.token_ids(sentences)
     assert encoder.token_ids(rows) is rows
     assert torch.equal(encoder.tokenize(rows)["input_ids"], encoder.tokenize(sentences)["input_ids"])
@@ -156,7 +156,7 @@ def test_saving_replaces_an_earlier_model(shallow, sentences, tmp_path):
     assert np.array_equal(loaded.encode(sentences), encoder.encode(sentences))
 
 
-def test_a_save_that_is_cut_short_leaves_the_earlier_model(shallow, sentences, tmp_path, monkeypatch):
+def test_an_interrupted_save_leaves_the_earlier_model(shallow, sentences, tmp_path, monkeypatch):
     first = shallow(1)
     first.save(tmp_path)
     second = shallow(1)
@@ -175,8 +175,8 @@ def interrupted(*args, **kwargs):
 
 @pytest.mark.parametrize("moves", range(4))
 @pytest.mark.parametrize("kind", [SentenceEncoder, CrossEncoder, QueryGenerator])
-def test_a_save_that_is_cut_short_never_mixes_two_models(shallow, tmp_path, monkeypatch, kind, moves):
-    """After any number of files have been replaced, the folder is refused, until a save has come to its end."""
+def test_an_interrupted_save_never_mixes_two_models(shallow, tmp_path, monkeypatch, kind, moves):
+    """However many files were replaced, the folder is refused until a save has finished."""
     first, second = (model_of(kind, shallow(layers)) for layers in (1, 2))
     first.save(tmp_path)
     replace, moved = os.replace, []
@@ -206,7 +206,7 @@ def model_of(kind, encoder):
 
 
 def test_another_kind_of_model_leaves_nothing_of_the_first(shallow, sentences, tmp_path):
-    """A query generator's folder has no pooling file, and an encoder's no generator's settings."""
+    """The files that describe an encoder go when a query generator is saved over it, and the other way round."""
     encoder = shallow(1, pooling="cls")
     encoder.save(tmp_path)
     QueryGenerator(shallow(1, max_length=16)).save(tmp_path)
@@ -248,7 +248,7 @@ def test_loading_says_nothing_and_drops_the_pooler(base_encoder_folder, capfd, r
 # --------------------------------------------------------------------------- which pooling
 
 
-def test_pooling_that_nothing_names_is_the_mean_with_a_warning(copy, recwarn):
+def test_without_modules_json_pooling_is_the_mean_with_a_warning(copy, recwarn):
     (copy / "modules.json").unlink()
     with pytest.warns(UserWarning, match='is pooled by the mean, because it has no modules.json .*pooling="mean"'):
         assert SentenceEncoder.from_pretrained(copy, device="cpu").pooling == "mean"
@@ -269,8 +269,8 @@ def test_pooling_that_nothing_names_is_the_mean_with_a_warning(copy, recwarn):
     ],
     ids=["no network", "no such file"],
 )
-def test_a_file_that_could_not_be_fetched_is_not_one_that_is_absent(copy, monkeypatch, error, message):
-    """The model stands for one of the hub, whose other files are in the cache."""
+def test_the_warning_tells_a_network_error_from_an_absent_file(copy, monkeypatch, error, message):
+    """The folder plays a hub model whose other files are in the cache."""
 
     def fails(*arguments):
         raise error()
@@ -335,7 +335,7 @@ def test_truncated_weights(copy, share):
         SentenceEncoder.from_pretrained(copy)
 
 
-def test_weights_that_lack_a_layer_are_not_made_up(copy):
+def test_weights_that_lack_a_layer_are_refused(copy):
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
     with pytest.raises(ValueError, match="incomplete: 16 are missing, first encoder.layer.1"):
@@ -406,13 +406,13 @@ def test_settings_out_of_range(base_encoder_folder, options, message):
         SentenceEncoder.from_pretrained(base_encoder_folder, **options)
 
 
-def test_models_that_are_no_encoders(encoder):
+def test_models_that_are_not_encoders_are_refused(encoder):
     t5 = transformers.T5Config(vocab_size=100, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
     with pytest.raises(ValueError, match="a t5 model is no encoder"):
         SentenceEncoder(transformers.AutoModel.from_config(t5), encoder.tokenizer)
 
 
-def test_a_similarity_that_we_do_not_know(encoder):
+def test_an_unknown_similarity_is_refused(encoder):
     with pytest.raises(ValueError, match="similarity is 'euclidean'; choose one of cosine, dot"):
         SentenceEncoder(encoder.transformer, encoder.tokenizer, similarity="euclidean")
 

@@ -136,7 +136,7 @@ def test_tied_weights_are_one_and_untied_ones_are_not(shallow, pairs):
 
 @pytest.mark.parametrize("tie_weights", [True, False])
 def test_a_decoder_of_fewer_layers(shallow, pairs, tie_weights):
-    """It is as that of an encoder that has no more, but for what it reads."""
+    """Its decoder equals that of an encoder with as few layers; only the states that it reads differ."""
     deep, flat = (QueryGenerator(shallow(n, max_length=32), tie_weights, 1, pointer=False).eval() for n in (LAYERS, 1))
     new = [
         sum(p.numel() for p in g.parameters()) - sum(p.numel() for p in g.encoder.parameters()) for g in (deep, flat)
@@ -165,7 +165,7 @@ def test_training_makes_the_queries_likelier(shallow, pairs):
 # --------------------------------------------------------------------------- copying
 
 
-def test_copied_and_written_are_a_distribution_by_hand():
+def test_copying_and_writing_mix_as_computed_by_hand():
     logits = torch.tensor([[0.2, 0.5, 0.3]]).log()
     mixed = functional.copy_or_write(
         logits, torch.tensor([0.0]), torch.tensor([[0.6, 0.1, 0.3]]), torch.tensor([[1, 0, 1]])
@@ -178,7 +178,7 @@ def test_copied_and_written_are_a_distribution_by_hand():
         )
 
 
-def test_the_pointer_sees_no_padding_and_knows_what_stands_before(shallow, pairs):
+def test_the_pointer_ignores_padding_and_uses_the_token_before(shallow, pairs):
     generator = QueryGenerator(shallow(1, max_length=32)).eval()
     batch = QueryGeneration(generator).collate(pairs[:6], None)
     with torch.no_grad():
@@ -437,7 +437,7 @@ def test_greedy_t5_is_transformers_own(t5, pairs):
     assert len({rows[0] for rows in queries}) > 1
 
 
-def test_t5_samples_by_the_same_call(t5, pairs):
+def test_t5_samples_with_the_same_call(t5, pairs):
     passages = [p for p, _ in pairs[:5]]
     generator = QueryGenerator.from_pretrained(t5, device="cpu")
     state = torch.get_rng_state()
@@ -449,7 +449,7 @@ def test_t5_samples_by_the_same_call(t5, pairs):
     assert len({query for rows in queries for query in rows}) > 10
 
 
-def test_what_writes_no_text(base_encoder_folder):
+def test_models_that_cannot_write_text_are_refused(base_encoder_folder):
     with pytest.raises(ValueError, match=r"a bert model writes no text.*train QueryGenerator"):
         QueryGenerator.from_pretrained(base_encoder_folder)
     with pytest.raises(FileNotFoundError, match="no folder 'no/such-generator'"):

@@ -16,7 +16,7 @@ from course_lib.objectives import MaskedLanguageModel, SimCSE
 from course_lib.training import TrainingConfig, train
 
 SENTENCES = ["Sort the array in place.", "Return the indices that sort a tensor.", "Merge two tables.", "Cost: $x$"]
-CONFIG = TrainingConfig(steps=6, batch_size=4, evaluate_every=2, learning_rate=1e-3, accumulate=2)
+CONFIG = TrainingConfig(steps=6, batch_size=4, evaluate_every=2, learning_rate=1e-3, gradient_accumulation_steps=2)
 LONG = TrainingConfig(steps=1000, batch_size=4, evaluate_every=3, learning_rate=1e-3)
 
 
@@ -108,6 +108,7 @@ def test_the_curves_are_live(shallow, docs, drawn):
     record = widgets.training_dashboard(SimCSE(shallow(1)), docs.train.sentences[:100], CONFIG, spread).result()
     assert [len(losses) for losses, _, _ in drawn] == [1, 2, 3, 4, 5, 6]
     losses, evaluations, alt = drawn[-1]
+    assert evaluations[0][0] == 0  # before the first step
     assert losses == pytest.approx(record.losses, rel=1e-6)
     assert evaluations == [
         (e["step"], {"spread": e["spread"], "other": 0.5}) for e in record.evaluations if e["step"] < 6
@@ -152,6 +153,22 @@ def test_stopping_keeps_the_best_weights(shallow, docs, started, stop):
     assert record.outcome == "interrupted" and 6 <= len(record.steps) < 1000
     assert same(kept, objective.state_dict())
     assert "weights of step 3, which scored best (score 1.000)" in status(dashboard)
+
+
+def test_weights_that_training_made_worse_are_the_starting_ones(shallow, docs, started):
+    objective = SimCSE(shallow(1))
+    start = weights(objective)
+
+    def worse(encoder, dashboard):
+        if same(start, objective.state_dict()):
+            return {"score": 1.0}
+        dashboard.stop()
+        return {"score": 0.5}
+
+    dashboard = started(objective, docs.train.sentences[:100], LONG, worse)
+    record = dashboard.result()
+    assert record.evaluations[0]["step"] == 0 and same(start, objective.state_dict())
+    assert "the encoder has its starting weights, which scored best (score 1.000)" in status(dashboard)
 
 
 def encode(objective, encoder):

@@ -65,7 +65,7 @@ def test_what_is_kept_is_the_encoder_that_was_given(shallow, sentences, tmp_path
 
 
 @pytest.mark.parametrize("kind", BOTH)
-def test_stopped_and_resumed_is_never_stopped(fresh, docs, tmp_path, kind):
+def test_a_resumed_run_equals_an_uninterrupted_one(fresh, docs, tmp_path, kind):
     texts = docs.train.sentences[:60]
     config = TrainingConfig(steps=4, batch_size=8, learning_rate=1e-4, precision="bf16")
     uncut, stopped, resumed = (fresh(kind) for _ in range(3))
@@ -101,7 +101,7 @@ def test_a_batch_pairs_each_text_once_in_each_tower(fresh, sentences):
     assert all(torch.equal(batch[k], prepared[k]) for k in batch)
 
 
-def test_a_text_that_is_there_twice_is_no_negative_of_itself(fresh, sentences):
+def test_equal_texts_are_not_negatives_of_each_other(fresh, sentences):
     objective, found = fresh(), 0
     texts = sentences[:6] + 2 * sentences[6:7]
     texts += [sentences[6]]
@@ -271,7 +271,7 @@ def test_the_scale_can_be_clamped_and_comes_back(fresh, sentences):
 
 
 def test_duplicates_can_be_masked(fresh, sentences):
-    """Otherwise a text that is there twice can at best be told from its double by tossing a coin."""
+    """Without the mask, the best that a model can do about two equal texts is to guess."""
     texts = [s for s in sentences[:8] for _ in range(2)]
     losses = []
     for masked in (False, True):

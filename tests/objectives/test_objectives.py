@@ -99,7 +99,7 @@ def test_the_output_matrix_is_the_word_embedding(mlm, sentences):
     assert (embedding.grad.abs().sum(1) > 0).all()  # as output matrix every word has a gradient, read or not
 
 
-def test_nothing_hidden_is_no_loss(mlm):
+def test_without_hidden_tokens_the_loss_is_zero(mlm):
     batch = mlm.encoder.tokenize(["", ""])
     loss = mlm({**batch, "labels": torch.full_like(batch["input_ids"], -100)})
     loss.backward()
@@ -207,7 +207,7 @@ def test_whole_words_of_a_byte_level_tokenizer(docs):
     assert hidden > 20
 
 
-def test_a_tokenizer_that_marks_no_words_cannot_hide_whole_ones():
+def test_whole_word_needs_a_tokenizer_that_marks_words():
     tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "[MASK]": 2, "array": 3}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", mask_token="[MASK]")
@@ -264,7 +264,7 @@ def test_the_temperature_divides_the_cosines(shallow, sentences):
     ],
     ids=["modernbert", "bert"],
 )
-def test_a_model_without_dropout_is_no_model_for_simcse(shallow, sentences, config):
+def test_simcse_refuses_a_model_without_dropout(shallow, sentences, config):
     config.pad_token_id = 0
     simcse = SimCSE(SentenceEncoder(transformers.AutoModel.from_config(config), shallow().tokenizer))
     batch = simcse.collate(sentences, None)
@@ -318,7 +318,7 @@ def test_settings_tell_how_an_objective_was_made(shallow):
     }
 
 
-def test_settings_that_are_none_count(shallow, docs, tmp_path):
+def test_settings_include_none(shallow, docs, tmp_path):
     """A run is not resumed with another loss, also where one of the two settings is None."""
     encoder, (a, b, c) = shallow(max_length=16), docs.validation.sentences[:3]
     assert MarginMSE(encoder).settings()["length"] is None
@@ -379,7 +379,7 @@ def test_margins_without_a_length_are_searched_by_dot_product(shallow, tmp_path)
 
 
 @pytest.mark.parametrize("kind", [SimCSE, ContrastiveTension, InBatchContrastiveTension, Cropping])
-def test_equal_texts_do_not_belong_into_one_batch(shallow, kind):
+def test_equal_texts_have_a_common_key(shallow, kind):
     objective = kind(shallow(max_length=8))
     one, same, cut, other = (
         set(objective.exclusive(example))
@@ -388,7 +388,7 @@ def test_equal_texts_do_not_belong_into_one_batch(shallow, kind):
     assert one == same != cut == other and len(one) == 1 and not one & cut
 
 
-def test_equal_queries_and_equal_positives_do_not_belong_into_one_batch(shallow):
+def test_equal_queries_and_equal_positives_have_a_common_key(shallow):
     objective = MultipleNegativesRanking(shallow())
     pairs = [("a", "b"), ("a", "c"), ("d", "b"), ("b", "a")]
     first, *others = (set(objective.exclusive(example)) for example in objective.prepare(pairs))
@@ -397,12 +397,12 @@ def test_equal_queries_and_equal_positives_do_not_belong_into_one_batch(shallow)
     assert set(objective.exclusive(triples[0])) == first
 
 
-def test_elsewhere_no_text_is_a_negative_of_another(shallow):
+def test_without_in_batch_negatives_there_are_no_keys(shallow):
     objective = MaskedLanguageModel(shallow())
     assert not list(objective.exclusive(objective.prepare(["a"])[0]))
 
 
-def test_duplicates_are_what_comparing_every_text_with_every_other_finds():
+def test_duplicates_equal_a_comparison_of_all_pairs_of_texts():
     generator = torch.Generator().manual_seed(0)
     for kind in (str, lambda number: [int(number), 7]):
         queries, positives, negatives = (

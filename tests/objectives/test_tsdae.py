@@ -234,7 +234,7 @@ def is_query_or_key(name):
     return "cross_attention.query" in name or "cross_attention.key" in name
 
 
-def test_the_short_form_drops_what_attention_drops(shallow, sentences):
+def test_linear_cross_attention_has_the_same_dropout(shallow, sentences):
     """In training mode too, with the same draws: attention's dropout takes a head's answer from a token."""
     both = [DenoisingAutoEncoder(shallow(2, pooling="cls"), cross_attention=c) for c in ("linear", "attention")]
     assert not any(is_query_or_key(name) for name, _ in both[0].named_parameters())
@@ -266,7 +266,7 @@ def test_tied_weights_are_the_encoder_s_own(tsdae, sentences):
     assert not tsdae.decoder.layers[0].up.weight.any()
 
 
-def test_untied_weights_start_as_copies_and_part(shallow, sentences):
+def test_untied_weights_start_as_copies_and_diverge(shallow, sentences):
     tsdae = DenoisingAutoEncoder(shallow(2, pooling="cls"), tie_weights=False, decoder_layers=1)
     own = {id(p) for p in tsdae.encoder.parameters()}
     assert not own & {id(p) for p in (*tsdae.decoder.parameters(), *tsdae.head.parameters())}
@@ -315,7 +315,7 @@ def test_new_weights_have_a_rate_of_their_own(shallow, random_encoder, sentences
 # --------------------------------------------------------------------------- what it holds
 
 
-def test_vocabulary_logits_are_computed_only_where_there_is_a_token_to_answer(tsdae, sentences):
+def test_vocabulary_logits_are_computed_only_where_there_is_a_token_to_predict(tsdae, sentences):
     """And for the backward pass one number is kept for each of these tokens and each word of the vocabulary."""
     batch, seen, kept = tsdae.collate(sentences, seeded()), [], []
     tsdae.head.register_forward_hook(lambda head, inputs, logits: seen.append((inputs[0].shape, logits.shape)))
@@ -329,7 +329,7 @@ def test_vocabulary_logits_are_computed_only_where_there_is_a_token_to_answer(ts
     assert max(n for n in kept if n != tokens * vocabulary) <= vocabulary * 384  # the embedding itself
 
 
-def test_stopped_and_resumed_is_never_stopped(shallow, docs, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(shallow, docs, tmp_path):
     texts = docs.train.sentences[:60]
     config = TrainingConfig(steps=4, batch_size=8, learning_rate=1e-3, precision="bf16")
 
@@ -406,12 +406,12 @@ def test_settings_out_of_range(shallow, options, message):
     ],
     ids=["albert", "deberta", "electra"],
 )
-def test_layers_of_another_kind(config):
+def test_layers_of_other_families_are_refused(config):
     with pytest.raises(ValueError, match="cannot be turned into a decoder; take an encoder"):
         Decoder(transformers.AutoModel.from_config(config))
 
 
-def test_layers_that_only_look_the_same(random_encoder):
+def test_layers_that_compute_something_else_are_refused(random_encoder):
     """All parts are where BERT has them, and what is computed with them differs."""
     transformer = random_encoder("bert").transformer
     transformer.encoder.layer[1].intermediate.intermediate_act_fn = nn.Tanh()

@@ -123,7 +123,7 @@ def test_the_library_s_folder_gives_its_scores_before_the_sigmoid(cross_encoder,
     np.testing.assert_allclose(ours.predict(pairs), theirs.predict(pairs, activation_fn=nn.Identity()), atol=1e-5)
 
 
-def test_what_gives_no_single_score(base_encoder_folder, shallow, tmp_path):
+def test_models_without_a_single_score_are_refused(base_encoder_folder, shallow, tmp_path):
     with pytest.raises(ValueError, match=r"(?s)has no trained classifier; take .* or train CrossEncoder"):
         CrossEncoder.from_pretrained(base_encoder_folder)
     config = transformers.BertConfig(

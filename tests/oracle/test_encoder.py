@@ -163,7 +163,7 @@ def test_lower_casing_is_the_library_s(base_encoder_folder, texts, tmp_path):
     np.testing.assert_allclose(again.encode(upper), expected, atol=1e-5)
 
 
-def test_what_the_library_would_do_and_we_do_not_is_refused(transformer, tmp_path):
+def test_prompts_and_other_similarities_are_refused(transformer, tmp_path):
     modules = [transformer, Pooling(transformer.get_embedding_dimension())]
     theirs = SentenceTransformer(modules=modules, device="cpu", prompts={"query": "", "document": ""})
     theirs.save(str(tmp_path / "empty"))
@@ -178,7 +178,7 @@ def test_what_the_library_would_do_and_we_do_not_is_refused(transformer, tmp_pat
             SentenceEncoder.from_pretrained(tmp_path / name)
 
 
-def test_pooling_that_we_do_not_know(transformer, tmp_path):
+def test_unknown_pooling_is_refused(transformer, tmp_path):
     modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=("mean", "max"))]
     SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path))
     with pytest.raises(ValueError, match="pools by mean and max"):

@@ -1,4 +1,4 @@
-"""The shipped cross-encoder and the training of it and of the query generator: what they read, and what the log says."""
+"""The training of the shipped cross-encoder and query generator: what they read, and what the log says."""
 
 import json
 

@@ -46,7 +46,7 @@ def test_logits_are_only_those_that_are_asked_for(memory, shallow):
 
 
 def test_two_towers_keep_as_much_as_two_views(memory):
-    """SimCSE encodes each text twice, and so do two towers. Those of Contrastive Tension have no dropout to remember."""
+    """SimCSE encodes each text twice, and so do two towers. Those of Contrastive Tension keep no dropout masks."""
     simcse, ct, in_batch = (memory[k]["activations"] for k in (SimCSE, ContrastiveTension, InBatchContrastiveTension))
     assert in_batch == pytest.approx(simcse, rel=0.05) and 0.5 * simcse < ct < simcse
 

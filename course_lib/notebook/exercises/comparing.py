@@ -39,7 +39,8 @@ class Difference:
         at = f" at {list(self.at)}" if self.at else ""
         expected, got = self.expected, self.got
         if self.kind == "type":
-            return f"For these inputs {_kind(expected)} is expected{part}, and {_kind(got)} came."
+            whole = f"`{self.part}`" if self.what else "the result"
+            return f"For these inputs {whole} should be {_kind(expected)}, and it is {_kind(got)}."
         if self.kind == "length":
             return f"There should be {len(expected)} values{part}, and there are {len(got)}."
         if self.kind == "keys":

@@ -135,7 +135,7 @@ class Dashboard(Panel):
         if not module.training:  # `evaluate` computed a loss
             return
         self._unfinished.append(float(loss.detach()))
-        if len(self._unfinished) == self._config.accumulate:
+        if len(self._unfinished) == self._config.gradient_accumulation_steps:
             self._losses.append(sum(self._unfinished) / len(self._unfinished))
             self._unfinished.clear()
             self._show_step()

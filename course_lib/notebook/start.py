@@ -5,7 +5,8 @@ import warnings
 
 import torch
 
-from course_lib.experiments.profiles import DATA, Profile, current_profile
+from course_lib.experiments import Profile, current_profile
+from course_lib.storage import DATA
 
 TIMES = DATA / "notebook_times.json"
 

@@ -389,7 +389,7 @@ def test_a_batch_that_is_padded_on_the_left(tsdae, sentences):
         ({"decoder_layers": 0}, "decoder_layers is 0; this encoder has 1 to 2"),
         ({"decoder_layers": 3}, "decoder_layers is 3; this encoder has 1 to 2"),
         ({"cross_attention": "none"}, "cross_attention is 'none'; choose"),
-        ({"new_weights_rate": 0}, "new_weights_rate is 0; it multiplies"),
+        ({"new_weights_rate": 0}, "new_weights_rate is 0; it must be above 0"),
     ],
 )
 def test_settings_out_of_range(shallow, options, message):

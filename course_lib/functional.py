@@ -49,8 +49,7 @@ def cls_pool(hidden: Tensor, mask: Tensor) -> Tensor:
 
     hidden, mask: as in `mean_pool`. Returns (B, d).
     """
-    first = mask.long().argmax(1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), first]
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.long().argmax(1)]  # argmax: the first 1
 
 
 def max_pool(hidden: Tensor, mask: Tensor) -> Tensor:

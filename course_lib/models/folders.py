@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from course_lib.storage import replacing, write_atomically
+from course_lib.storage import replacing
 
 StrPath = str | os.PathLike
 Device = str | torch.device | None
@@ -220,4 +220,5 @@ def write_sentence_transformers(
         ],
     }
     for name, content in contents.items():
-        write_atomically(folder / name, json.dumps(content, indent=2) + "\n")
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -178,7 +178,7 @@ def test_training_tells_held_out_texts_apart(fresh, docs, kind, rate):
             return float(objective.eval()(batch))
 
     before = loss()
-    config = TrainingConfig(steps=10, batch_size=16, learning_rate=rate, warmup=0, precision="fp32")
+    config = TrainingConfig(steps=10, batch_size=16, learning_rate=rate, warmup_ratio=0, precision="fp32")
     train(objective, docs.train.sentences[:200], config, progress=False)
     assert loss() < 0.7 * before
 
@@ -245,7 +245,7 @@ def test_the_scale_is_learned_at_a_rate_of_its_own(fresh, sentences):
     moved = []
     for rate in (1.0, 50.0):
         objective = fresh(InBatchContrastiveTension, scale_rate=rate)
-        config = TrainingConfig(steps=2, batch_size=16, learning_rate=1e-4, warmup=0, precision="fp32")
+        config = TrainingConfig(steps=2, batch_size=16, learning_rate=1e-4, warmup_ratio=0, precision="fp32")
         train(objective, sentences, config, progress=False)
         moved.append(float(objective.logit_scale.detach()) - math.log(20))
     assert moved[0] > 1e-5 and moved[1] == pytest.approx(50 * moved[0], rel=0.2)

@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 Special = Tensor | Collection[int]
+Mask = Tensor | None
+Words = Tensor | None  # (B, T), each token's word by number
+Source = Generator | None  # of randomness; None for torch's global one
 
 
 def _at_least_float32(x):
@@ -17,7 +20,7 @@ def _at_least_float32(x):
 # --------------------------------------------------------------------------- attention and pooling
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+def attention(query: Tensor, key: Tensor, value: Tensor, mask: Mask = None) -> Tensor:
     """Scaled dot-product attention, softmax(q·k / √d) times the values (Vaswani et al., 2017, eq. 1).
 
     query, key, value: (…, T, d).
@@ -46,8 +49,7 @@ def cls_pool(hidden: Tensor, mask: Tensor) -> Tensor:
 
     hidden, mask: as in `mean_pool`. Returns (B, d).
     """
-    first = mask.long().argmax(1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), first]
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.long().argmax(1)]  # argmax: the first 1
 
 
 def max_pool(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -86,7 +88,7 @@ def special_mask(ids: Tensor, special: Special) -> Tensor:
 
 
 def mask_tokens(
-    ids: Tensor, special: Special, probability: float, mask_id: int, vocab_size: int, generator: Generator | None = None
+    ids: Tensor, special: Special, probability: float, mask_id: int, vocab_size: int, generator: Source = None
 ) -> tuple[Tensor, Tensor]:
     """Choose tokens at random and hide them: the noise of BERT (Devlin et al., 2019, section 3.1).
 
@@ -104,7 +106,7 @@ def mask_tokens(
 
 
 def replace_tokens(
-    ids: Tensor, chosen: Tensor, mask_id: int, vocab_size: int, generator: Generator | None = None
+    ids: Tensor, chosen: Tensor, mask_id: int, vocab_size: int, generator: Source = None
 ) -> tuple[Tensor, Tensor]:
     """Hide the chosen tokens: the second half of `mask_tokens`.
 
@@ -118,7 +120,7 @@ def replace_tokens(
     return inputs, torch.where(chosen, ids, torch.full_like(ids, -100))
 
 
-def draw(shape: tuple[int, ...], generator: Generator | None = None, device: torch.device | None = None) -> Tensor:
+def draw(shape: tuple[int, ...], generator: Source = None, device: torch.device | None = None) -> Tensor:
     """Draw uniform random numbers in [0, 1): a float32 tensor of the given shape.
 
     generator: source of randomness, on `device`; None for torch's global one.
@@ -142,12 +144,7 @@ def masked_lm_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def delete_tokens(
-    ids: Tensor,
-    special: Special,
-    probability: float,
-    generator: Generator | None = None,
-    pad_id: int = 0,
-    words: Tensor | None = None,
+    ids: Tensor, special: Special, probability: float, generator: Source = None, pad_id: int = 0, words: Words = None
 ) -> tuple[Tensor, Tensor]:
     """Delete tokens at random and close the gaps: the noise of TSDAE (Wang et al., 2021, section 3).
 
@@ -223,9 +220,7 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(scores, torch.arange(len(a), device=a.device))
 
 
-def sample_pairs(
-    count: int, negatives_per_positive: float, generator: Generator | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+def sample_pairs(count: int, negatives_per_positive: float, generator: Source = None) -> tuple[Tensor, Tensor, Tensor]:
     """Pair the texts of a batch for Contrastive Tension: some with themselves, the rest with another text.
 
     About one text in 1 + `negatives_per_positive` becomes a positive pair. The rest, at least two, are put in a circle
@@ -268,9 +263,13 @@ def stepwise_decay(step: int, steps: int) -> float:
     return 1 - 0.2 * min(4, 10 * step // steps)
 
 
-def in_batch_contrastive_tension(
-    a: Tensor, b: Tensor, scale: float | Tensor, duplicates: Tensor | None = None
-) -> Tensor:
+def _mask_duplicates(scores, duplicates):
+    """Scores of −inf where a candidate is no negative, whatever `duplicates` says of the diagonal."""
+    own = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
+    return scores if duplicates is None else scores.masked_fill(duplicates.bool() & ~own, float("-inf"))
+
+
+def in_batch_contrastive_tension(a: Tensor, b: Tensor, scale: float | Tensor, duplicates: Mask = None) -> Tensor:
     """Cross-entropy of finding each text in the other encoder's batch by cosine, averaged over both directions.
 
     a, b: (B, d), the vectors of the same texts from the two encoders.
@@ -278,20 +277,13 @@ def in_batch_contrastive_tension(
     duplicates: (B, B), true where two texts are equal and so are not negatives of each other; the diagonal is ignored.
     Returns a scalar in nats.
     """
-    scores = cosine(a, b) * scale  # (B, B)
-    if duplicates is not None:
-        others = ~torch.eye(len(a), dtype=torch.bool, device=a.device)
-        scores = scores.masked_fill(duplicates.bool() & others, float("-inf"))
+    scores = _mask_duplicates(cosine(a, b) * scale, duplicates)  # (B, B)
     own = torch.arange(len(a), device=a.device)
     return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
 
 
 def multiple_negatives_ranking(
-    queries: Tensor,
-    positives: Tensor,
-    negatives: Tensor | None = None,
-    scale: float = 20.0,
-    duplicates: Tensor | None = None,
+    queries: Tensor, positives: Tensor, negatives: Tensor | None = None, scale: float = 20.0, duplicates: Mask = None
 ) -> Tensor:
     """Cross-entropy of finding each query's positive by cosine among all positives and negatives of the batch.
 
@@ -303,10 +295,7 @@ def multiple_negatives_ranking(
     Returns a scalar in nats. Henderson et al. (2017).
     """
     candidates = positives if negatives is None else torch.cat([positives, negatives])
-    scores = cosine(queries, candidates) * scale  # (B, B + N)
-    if duplicates is not None:
-        own = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
-        scores = scores.masked_fill(duplicates.bool() & ~own, float("-inf"))
+    scores = _mask_duplicates(cosine(queries, candidates) * scale, duplicates)  # (B, B + N)
     return F.cross_entropy(scores, torch.arange(len(queries), device=scores.device))
 
 

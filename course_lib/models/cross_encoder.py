@@ -3,19 +3,21 @@
 import copy
 import os
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from course_lib.models.encoder import SentenceEncoder, evaluation_mode, pad
-from course_lib.models.folders import best_device, check_folder, explained, model_folder, quiet
+from course_lib.models.encoder import Model, SentenceEncoder, evaluation_mode, longest_first, pad
+from course_lib.models.folders import Device, StrPath, best_device, check_folder, load, model_folder, quiet
 from course_lib.texts.checks import check_texts
 
+Pairs = Sequence[tuple[str, str]]
 
-class CrossEncoder(nn.Module):
+
+class CrossEncoder(Model):
     """Score a query and a text, read as one sequence, with one raw logit.
 
     encoder: gives the tokenizer, `max_length` (of the pair, in tokens) and, where no classifier is given, the weights
@@ -36,9 +38,7 @@ class CrossEncoder(nn.Module):
         self.to(encoder.device)
 
     @classmethod
-    def from_pretrained(
-        cls, name_or_path: str | os.PathLike, device: str | torch.device | None = None, max_length: int | None = None
-    ) -> "CrossEncoder":
+    def from_pretrained(cls, name_or_path: StrPath, device: Device = None, max_length: int | None = None) -> Self:
         """Load a cross-encoder with one label.
 
         name_or_path: a folder, or a hub name such as cross-encoder/ms-marco-MiniLM-L6-v2. The activation that the model
@@ -50,18 +50,10 @@ class CrossEncoder(nn.Module):
         """
         source = str(name_or_path)
         check_folder(source)
-        with quiet(), explained(source):
-            labels = AutoConfig.from_pretrained(source, trust_remote_code=False).num_labels
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-            )
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        if report["missing_keys"] or labels != 1:
-            what = f"gives {labels} labels" if not report["missing_keys"] else "has no trained classifier"
-            raise ValueError(
-                f"{source} {what}; take a cross-encoder with one score, or train "
-                "CrossEncoder(SentenceEncoder.from_pretrained(…)) with objectives.Relevance"
-            )
+        model, tokenizer, missing = load(AutoModelForSequenceClassification, source)
+        if missing or model.config.num_labels != 1:
+            what = "has no trained classifier" if missing else f"gives {model.config.num_labels} labels"
+            raise ValueError(f"{source} {what}; take another, or train CrossEncoder(…) with objectives.Relevance")
         encoder = SentenceEncoder(model.base_model, tokenizer, max_length=max_length)
         return cls(encoder, model).eval().to(device or best_device())
 
@@ -78,7 +70,7 @@ class CrossEncoder(nn.Module):
         return self.model(**inputs).logits.squeeze(-1)
 
     @torch.inference_mode()
-    def predict(self, pairs: Sequence[tuple[str, str]], batch_size: int = 64, progress: bool = False) -> np.ndarray:
+    def predict(self, pairs: Pairs, batch_size: int = 64, progress: bool = False) -> np.ndarray:
         """Score pairs (query, text), in the order given, without dropout.
 
         pairs: a list of (query, text).
@@ -87,23 +79,17 @@ class CrossEncoder(nn.Module):
         Returns raw logits, float32 (len(pairs),).
         Raises TypeError or ValueError for anything but pairs of strings, ValueError for a batch size below 1.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
         ids, types = self.pair_ids(pairs)
-        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
         scores = np.zeros(len(ids), dtype=np.float32)
         with evaluation_mode(self):
-            for start in tqdm(range(0, len(ids), batch_size), desc="Scoring", unit="batch", disable=not progress):
-                chosen = order[start : start + batch_size]
+            for chosen in longest_first(ids, batch_size, "Scoring", progress):
                 batch = self.pad([ids[i] for i in chosen], [types[i] for i in chosen])
                 scores[chosen] = self({k: v.to(self.device) for k, v in batch.items()}).float().cpu().numpy()
         return scores
 
     # ------------------------------------------------------------------ pairs of texts as tokens
 
-    def pair_ids(
-        self, pairs: Sequence[tuple[str, str]], max_length: int | None = None
-    ) -> tuple[list[list[int]], list[list[int] | None]]:
+    def pair_ids(self, pairs: Pairs, max_length: int | None = None) -> tuple[list[list[int]], list[list[int] | None]]:
         """Tokenise pairs (query, text); the longer of the two is cut first.
 
         pairs: a list of (query, text).
@@ -120,13 +106,8 @@ class CrossEncoder(nn.Module):
         queries, texts = (list(column) for column in zip(*pairs))
         check_texts(queries, "query")
         check_texts(texts, "text")
-        encoded = self.tokenizer(
-            queries,
-            texts,
-            truncation="longest_first",
-            max_length=max_length or self.max_length,
-            return_attention_mask=False,
-        )
+        options = {"truncation": "longest_first", "max_length": max_length or self.max_length}
+        encoded = self.tokenizer(queries, texts, return_attention_mask=False, **options)
         return encoded["input_ids"], encoded.get("token_type_ids", [None] * len(queries))
 
     def pad(self, ids: list[list[int]], types: list[list[int] | None]) -> dict[str, Tensor]:
@@ -135,11 +116,6 @@ class CrossEncoder(nn.Module):
         if types[0] is not None:
             batch["token_type_ids"] = pad(types, 0)["input_ids"]
         return batch
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return self.model.device
 
     def settings(self) -> dict[str, object]:
         """What training depends on besides weights and tokenizer, for the record of a run: {name: value}."""
@@ -171,10 +147,6 @@ def _classifier_of(transformer):
     with quiet():
         model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     absent, _ = model.base_model.load_state_dict(transformer.state_dict(), strict=False)
-    absent = [name for name in absent if not name.startswith("pooler.")]
-    if absent:
-        raise ValueError(
-            f"a {config.model_type} classifier has weights that this encoder lacks, first {absent[0]}; take "
-            "an encoder such as BERT, RoBERTa, DistilBERT or MPNet"
-        )
+    if absent := [name for name in absent if not name.startswith("pooler.")]:
+        raise ValueError(f"this {config.model_type} encoder lacks the classifier's {absent[0]}; take one such as BERT")
     return model

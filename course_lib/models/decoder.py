@@ -1,12 +1,18 @@
 """A decoder made of an encoder's own layers: causal, with cross-attention to one vector."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
 
+from course_lib.models.checks import check_choice
 from course_lib.models.encoder import evaluation_mode
+from course_lib.models.language_head import setting
+
+Layers = int | None  # how many of an encoder's layers a decoder uses; None means all
 
 # Where the families of encoders keep the parts of a layer: BERT and RoBERTa, MPNet, DistilBERT. The names are also
 # those of the weights in a checkpoint, so no release can change them.
@@ -25,25 +31,27 @@ _PARTS = {
 class Decoder(nn.Module):
     """An encoder's embeddings and layers, made to read from left to right and to attend to one vector.
 
-    transformer: the encoder's; its weights are used, not copied.
+    transformer: the encoder's.
     layers: use only the first so many; None means all.
     cross_attention: "linear" or "attention", see `CrossAttention`.
+    tie: whether the encoder's weights are used; False copies them.
     Raises ValueError for settings out of range and where the layers do not compute what this decoder computes.
     """
 
-    def __init__(self, transformer: PreTrainedModel, layers: int | None = None, cross_attention: str = "linear"):
+    def __init__(
+        self, transformer: PreTrainedModel, layers: Layers = None, cross_attention: str = "linear", tie: bool = True
+    ):
         super().__init__()
-        if cross_attention not in ("linear", "attention"):
-            raise ValueError(f'cross_attention is {cross_attention!r}; choose "linear" or "attention"')
-        stack = encoder_layers(transformer)
+        check_choice(("linear", "attention"), cross_attention=cross_attention)
+        self.transformer = transformer if tie else copy.deepcopy(transformer)
+        stack, config, full = encoder_layers(self.transformer), transformer.config, cross_attention == "attention"
         if layers is not None and not 1 <= layers <= len(stack):
             raise ValueError(f"decoder_layers is {layers}; this encoder has 1 to {len(stack)}")
-        self.transformer = transformer
-        self.layers = nn.ModuleList(
-            DecoderLayer(layer, transformer.config, cross_attention == "attention") for layer in stack[:layers]
-        )
+        self.layers = nn.ModuleList(DecoderLayer(layer, config, full) for layer in stack[:layers])
         self.to(transformer.device)
         self._check_against_encoder()
+        if not tie:
+            del stack[len(self.layers) :]  # of the copy: nothing uses them
 
     def forward(self, ids: Tensor, sentence: Tensor) -> Tensor:
         """Hidden vectors of tokens, none of which sees a later token.
@@ -97,9 +105,9 @@ class DecoderLayer(nn.Module):
         for name, part in _parts(layer).items():
             setattr(self, name, part)
         self.heads = config.num_attention_heads
-        self.activation = ACT2FN[getattr(config, "hidden_act", None) or getattr(config, "activation", "gelu")]
-        self.dropout = nn.Dropout(_setting(config, "hidden_dropout_prob", "dropout"))
-        self.attention_dropout = nn.Dropout(_setting(config, "attention_probs_dropout_prob", "attention_dropout"))
+        self.activation = ACT2FN[setting(config, "hidden_act", "activation", default="gelu")]
+        self.dropout = nn.Dropout(setting(config, "hidden_dropout_prob", "dropout"))
+        self.attention_dropout = nn.Dropout(setting(config, "attention_probs_dropout_prob", "attention_dropout"))
         self.cross_attention = CrossAttention(config, self.attention_dropout, with_query_and_key)
         self.cross_norm = nn.LayerNorm(config.hidden_size, eps=self.attention_norm.eps)
 
@@ -112,14 +120,8 @@ class DecoderLayer(nn.Module):
     def attend(self, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
         """Attention of each token to itself and those before it, with its norm; a bias has the causal mask in it."""
         query, key, value = (split_heads(part(hidden), self.heads) for part in (self.query, self.key, self.value))
-        mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=bias,
-            is_causal=bias is None,
-            dropout_p=self.attention_dropout.p if self.training else 0.0,
-        )
+        dropout = self.attention_dropout.p if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, bias, dropout, is_causal=bias is None)
         return self.attention_norm(hidden + self.dropout(self.out(mixed.transpose(1, 2).flatten(2))))
 
     def feed_forward(self, hidden: Tensor) -> Tensor:
@@ -195,12 +197,4 @@ def _parts(layer):
 
 
 def _unknown_layers(module):
-    return (
-        f"{type(module).__name__} has layers that cannot be turned into a decoder; take an encoder "
-        "whose layers are like those of BERT, RoBERTa, DistilBERT or MPNet"
-    )
-
-
-def _setting(config, *names):
-    """A number that the families' configurations call by different names."""
-    return next(getattr(config, name) for name in names if hasattr(config, name))
+    return f"{type(module).__name__} has layers that cannot be turned into a decoder; take an encoder like BERT"

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,18 +11,12 @@ from huggingface_hub.errors import HFValidationError
 from tokenizers import normalizers
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from course_lib import functional
-from course_lib.models.folders import (
-    best_device,
-    check_folder,
-    explained,
-    model_folder,
-    quiet,
-    read_sentence_transformers,
-    write_sentence_transformers,
-)
+from course_lib.models import folders
+from course_lib.models.checks import check_choice, check_positive
+from course_lib.models.folders import Device, StrPath
 from course_lib.texts.checks import check_texts
 
 POOLING = {"mean": functional.mean_pool, "cls": functional.cls_pool, "max": functional.max_pool}
@@ -30,7 +24,16 @@ SIMILARITIES = ("cosine", "dot")
 LONGEST = 512  # tokens, where neither tokenizer nor model names a limit
 
 
-class SentenceEncoder(nn.Module):
+class Model(nn.Module):
+    """A module that knows where its weights are."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(self.parameters()).device
+
+
+class SentenceEncoder(Model):
     """A transformer whose token vectors are pooled into one vector per text.
 
     transformer: any Transformers encoder.
@@ -56,32 +59,20 @@ class SentenceEncoder(nn.Module):
         normalize: bool = False,
     ):
         super().__init__()
-        for name, value, choices in (("pooling", pooling, POOLING), ("similarity", similarity, SIMILARITIES)):
-            if value not in choices:
-                raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+        check_choice(POOLING, pooling=pooling)
+        check_choice(SIMILARITIES, similarity=similarity)
         if getattr(transformer.config, "is_encoder_decoder", False) or tokenizer.pad_token_id is None:
-            raise ValueError(
-                f"a {transformer.config.model_type} model is no encoder that can be padded; take one "
-                "such as BERT, RoBERTa, DistilBERT or MPNet"
-            )
+            raise ValueError(f"a {transformer.config.model_type} model is no encoder with padding; take one like BERT")
         limit = _positions(transformer.config)
         if max_length is not None and not 3 <= max_length <= limit:
             raise ValueError(f"max_length is {max_length}; this model takes 3 to {limit} tokens")
-        self.transformer = transformer
-        self.tokenizer = tokenizer
-        self.pooling = pooling
+        self.transformer, self.tokenizer, self.source = transformer, tokenizer, source
+        self.pooling, self.similarity, self.normalize = pooling, similarity, normalize
         self.max_length = max_length or min(limit, LONGEST, tokenizer.model_max_length)
-        self.source = source
-        self.similarity = similarity
-        self.normalize = normalize
 
     @classmethod
     def from_pretrained(
-        cls,
-        name_or_path: str | os.PathLike,
-        pooling: str | None = None,
-        max_length: int | None = None,
-        device: str | torch.device | None = None,
+        cls, name_or_path: StrPath, pooling: str | None = None, max_length: int | None = None, device: Device = None
     ) -> "SentenceEncoder":
         """Load a hub name, a Transformers folder or a Sentence Transformers folder.
 
@@ -98,23 +89,15 @@ class SentenceEncoder(nn.Module):
         if not isinstance(name_or_path, (str, os.PathLike)):
             raise TypeError(f"name_or_path is {name_or_path!r:.60}; pass a folder or a hub name")
         source = str(name_or_path)
-        check_folder(source)
+        folders.check_folder(source)
         try:
-            with quiet():
-                saved, unknown = read_sentence_transformers(source), "it has no modules.json that names a pooling"
+            with folders.quiet():
+                saved, unknown = folders.read_sentence_transformers(source), "it has no modules.json with a pooling"
         except (OSError, HFValidationError) as error:  # if there is no such model at all, the next lines say so
             saved, unknown = {}, f"its modules.json could not be fetched ({type(error).__name__})"
-        with quiet(), explained(source):
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            transformer, report = AutoModel.from_pretrained(
-                source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-            )
-        absent = sorted(k for k in report["missing_keys"] if not k.startswith("pooler."))
-        if absent:
-            raise ValueError(
-                f"the weights in {source} are incomplete: {len(absent)} are missing, first {absent[0]}; "
-                "copy or download the model again"
-            )
+        transformer, tokenizer, missing = folders.load(AutoModel, source)
+        if absent := [name for name in missing if not name.startswith("pooler.")]:
+            raise ValueError(f"{source} lacks {len(absent)} weights, first {absent[0]}; copy or download it again")
         if getattr(transformer, "pooler", None) is not None:
             transformer.pooler = None  # BERT's next-sentence head: unused here, and random in most checkpoints
         if saved.pop("do_lower_case", False):
@@ -126,7 +109,7 @@ class SentenceEncoder(nn.Module):
             saved["max_length"] = min(saved["max_length"], _positions(transformer.config))
         given = {"pooling": pooling, "max_length": max_length}
         saved |= {name: value for name, value in given.items() if value is not None}
-        return cls(transformer, tokenizer, source=source, **saved).eval().to(device or best_device())
+        return cls(transformer, tokenizer, source=source, **saved).eval().to(device or folders.best_device())
 
     # ------------------------------------------------------------------ text in
 
@@ -140,16 +123,10 @@ class SentenceEncoder(nn.Module):
         if isinstance(texts, list) and texts and all(isinstance(t, list) for t in texts):
             return texts
         check_texts(texts)
-        texts = list(texts)
-        if not texts:
+        if not len(texts):
             return []
-        return self.tokenizer(
-            texts,
-            truncation=True,
-            max_length=max_length or self.max_length,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
+        options = {"truncation": True, "max_length": max_length or self.max_length, "return_attention_mask": False}
+        return self.tokenizer(list(texts), return_token_type_ids=False, **options)["input_ids"]
 
     def tokenize(self, texts: Sequence[str] | list[list[int]]) -> dict[str, Tensor]:
         """Tokenise and pad on the right.
@@ -183,14 +160,10 @@ class SentenceEncoder(nn.Module):
         Returns a float32 array (len(texts), d); an empty list gives (0, d).
         Raises TypeError for anything but a sequence of strings, ValueError for a batch size below 1.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
         rows = self.token_ids(texts)
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first: memory runs out at once or never
         vectors = np.zeros((len(rows), self.dimension), dtype=np.float32)
         with evaluation_mode(self):
-            for start in tqdm(range(0, len(rows), batch_size), desc="Encoding", unit="batch", disable=not progress):
-                chosen = order[start : start + batch_size]
+            for chosen in longest_first(rows, batch_size, "Encoding", progress):
                 batch = self.tokenize([rows[i] for i in chosen])
                 embedded = self({k: v.to(self.device) for k, v in batch.items()}).float()
                 vectors[chosen] = (nn.functional.normalize(embedded, dim=-1) if normalize else embedded).cpu().numpy()
@@ -200,11 +173,6 @@ class SentenceEncoder(nn.Module):
     def dimension(self) -> int:
         """The length d of an embedding."""
         return self.transformer.config.hidden_size
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return next(self.parameters()).device
 
     def settings(self) -> dict[str, object]:
         """What training depends on besides weights and tokenizer, for the record of a run: {name: value}."""
@@ -218,12 +186,11 @@ class SentenceEncoder(nn.Module):
         path: a folder, created if absent; an earlier model in it is replaced.
         Raises ValueError where `path` is a file.
         """
-        with model_folder(path) as folder, quiet():
+        how = (self.dimension, self.max_length, self.pooling, self.normalize, self.similarity)
+        with folders.model_folder(path) as folder, folders.quiet():
             self.transformer.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
-            write_sentence_transformers(
-                folder, self.dimension, self.max_length, self.pooling, self.normalize, self.similarity
-            )
+            folders.write_sentence_transformers(folder, *how)
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
@@ -233,6 +200,20 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
     for row, tokens in zip(ids, rows):
         row[: len(tokens)] = torch.tensor(tokens)
     return {"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long()}
+
+
+def longest_first(items: Sequence[Sized], batch_size: int, description: str, progress: bool) -> Iterator[list[int]]:
+    """Batches of the numbers of items, longest items first: memory runs out at once or never.
+
+    items: have a length, such as texts or lists of token ids; a batch holds items of similar length.
+    batch_size: items per batch.
+    description, progress: of the progress bar, and whether to show it.
+    Raises ValueError for a batch size below 1.
+    """
+    check_positive(batch_size=batch_size)
+    order = sorted(range(len(items)), key=lambda i: -len(items[i]))
+    for start in tqdm(range(0, len(order), batch_size), desc=description, unit="batch", disable=not progress):
+        yield order[start : start + batch_size]
 
 
 @contextmanager
@@ -250,9 +231,8 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 def _positions(config):
     """The most tokens that a model has position embeddings for."""
     positions = getattr(config, "max_position_embeddings", LONGEST)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        positions -= 2  # their positions begin after the padding index
-    return positions
+    # the positions of these begin after the padding index
+    return positions - 2 if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else positions
 
 
 def _lower_case(tokenizer):

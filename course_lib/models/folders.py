@@ -11,18 +11,18 @@ import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
+
+from course_lib.storage import replacing
+
+StrPath = str | os.PathLike
+Device = str | torch.device | None
 
 # The pooling modes of SentenceEncoder, and the flag that Sentence Transformers stored for each before version 6.
 POOLING_FLAGS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
 # What tells one kind of model folder from another: no such file of an earlier model may describe a new one.
-_DESCRIPTIONS = (
-    "config.json",
-    "modules.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-    "query_generator.json",
-)
+_DESCRIPTIONS = ("config", "modules", "sentence_bert_config", "config_sentence_transformers", "query_generator")
 
 
 def best_device() -> torch.device:
@@ -45,9 +45,23 @@ def check_folder(path: str | Path) -> None:
         raise FileNotFoundError(f"{path} is a file; name the folder that holds the model")
     if path.is_dir() and not ((path / "config.json").is_file() and any(path.glob("model*.safetensors"))):
         held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
-        raise FileNotFoundError(
-            f"{path} is not a model folder: it needs config.json, a tokenizer and model.safetensors, and holds {held}"
-        )
+        needs = "it needs config.json, a tokenizer and model.safetensors"
+        raise FileNotFoundError(f"{path} is not a model folder: {needs}, and holds {held}")
+
+
+def load(auto_class: type, source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
+    """Load a model and its tokenizer with Transformers.
+
+    auto_class: of Transformers, such as AutoModel.
+    source: a folder or a hub name.
+    Returns the model in float32, its fast tokenizer, and the names of the weights that were not found, sorted.
+    Raises FileNotFoundError where there is no such model, ValueError where it is damaged.
+    """
+    options = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": False}
+    with quiet(), explained(source):
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        model, report = auto_class.from_pretrained(source, output_loading_info=True, **options)
+    return model, tokenizer, sorted(report["missing_keys"])
 
 
 def saved_file(source: str | Path, name: str) -> Path | None:
@@ -104,14 +118,10 @@ def explained(source: str) -> Iterator[None]:
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         if Path(source).is_dir():
-            raise ValueError(
-                f"the model in {source} is damaged or of an unknown kind ({reason}); copy or download it again"
-            ) from error
-        raise FileNotFoundError(
-            f"there is no folder {source!r}, and no model of that name could be fetched from the hub ({reason}). "
-            "Check the name, or, without a network, give the path of a local copy; the course's own encoder is in "
-            "data/base-encoder"
-        ) from error
+            raise ValueError(f"{source} is damaged or no known model ({reason}); copy or download it again") from error
+        what = f"there is no folder {source!r}, and the hub gave no model of that name ({reason})"
+        advice = "check the name, or, without a network, give the path of a local copy, such as data/base-encoder"
+        raise FileNotFoundError(f"{what}; {advice}") from error
 
 
 # --------------------------------------------------------------------------- writing
@@ -136,23 +146,12 @@ def model_folder(path: str | Path) -> Iterator[Path]:
         yield unfinished
         files = [file for file in sorted(unfinished.rglob("*")) if file.is_file()]
         files.sort(key=lambda file: file == unfinished / "config.json")
-        mode = _new_file_mode(unfinished)
         for name in _DESCRIPTIONS:
-            (path / name).unlink(missing_ok=True)
+            (path / f"{name}.json").unlink(missing_ok=True)
         for file in files:
-            target = path / file.relative_to(unfinished)
-            target.parent.mkdir(exist_ok=True)
-            file.chmod(mode)  # safetensors and tempfile create files that only their owner can read
-            os.replace(file, target)
-
-
-def _new_file_mode(folder):
-    """The permissions of a new file under the user's umask, which Python cannot read without changing it."""
-    probe = folder / ".probe"
-    probe.touch()
-    mode = probe.stat().st_mode & 0o777
-    probe.unlink()
-    return mode
+            # with the permissions of a new file: safetensors and tempfile create files that only their owner can read
+            with replacing(path / file.relative_to(unfinished)) as target:
+                os.replace(file, target)
 
 
 # --------------------------------------------------------------------------- the Sentence Transformers layout
@@ -179,19 +178,19 @@ def read_sentence_transformers(source: str | Path) -> dict[str, object]:
     if prompts := sorted(name for name, text in (model.get("prompts") or {}).items() if text):
         raise _unknown(source, f"puts a prompt before its texts ({', '.join(prompts)}), which SentenceEncoder does not")
     transformer = saved_json(source, "sentence_bert_config.json") or {}
-    settings = {"normalize": "Normalize" in kinds, "similarity": similarity}
-    settings["do_lower_case"] = bool(transformer.get("do_lower_case"))
+    lower_case = bool(transformer.get("do_lower_case"))
+    settings = {"normalize": "Normalize" in kinds, "similarity": similarity, "do_lower_case": lower_case}
     if transformer.get("max_seq_length"):
         settings["max_length"] = transformer["max_seq_length"]
     if "Pooling" in kinds:
-        settings["pooling"] = _saved_pooling(source, saved_json(source, f"{kinds['Pooling']['path']}/config.json"))
+        pooling = saved_json(source, f"{kinds['Pooling']['path']}/config.json") or {}
+        settings["pooling"] = _saved_pooling(source, pooling)
     return settings
 
 
 def _saved_pooling(source, config):
     """The pooling in a Sentence Transformers pooling file: one flag per mode before version 6, then a name."""
     names = {flag: name for name, flag in POOLING_FLAGS.items()}
-    config = config or {}
     flags = [names.get(key, key) for key, value in config.items() if key.startswith("pooling_mode_") and value]
     chosen = config.get("pooling_mode", flags)
     chosen = [chosen] if isinstance(chosen, str) else chosen
@@ -210,11 +209,9 @@ def write_sentence_transformers(
 ) -> None:
     """Write the files that make a Transformers folder a Sentence Transformers folder, as `SentenceEncoder` has them."""
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")] + [("2_Normalize", "Normalize")] * normalize
+    flags = {flag: name == pooling for name, flag in POOLING_FLAGS.items()}
     contents = {
-        "1_Pooling/config.json": {
-            "word_embedding_dimension": dimension,
-            **{flag: name == pooling for name, flag in POOLING_FLAGS.items()},
-        },
+        "1_Pooling/config.json": {"word_embedding_dimension": dimension, **flags},
         "sentence_bert_config.json": {"max_seq_length": max_length, "do_lower_case": False},
         "config_sentence_transformers.json": {"prompts": {}, "similarity_fn_name": similarity},
         "modules.json": [

@@ -5,7 +5,7 @@ import warnings
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
 
 from course_lib.models.folders import saved_file
@@ -34,9 +34,8 @@ class MaskedLanguageHead(nn.Module):
         self.embeddings = transformer.get_input_embeddings()  # tied: one matrix reads and writes words
         size = self.embeddings.embedding_dim
         self.dense = nn.Linear(config.hidden_size, size)
-        activation = _setting(config, ("classifier_activation", "hidden_act", "activation"), "gelu")
-        self.activation = ACT2FN[activation]
-        self.norm = nn.LayerNorm(size, eps=_setting(config, ("layer_norm_eps", "norm_eps"), 1e-12))
+        self.activation = ACT2FN[setting(config, "classifier_activation", "hidden_act", "activation", default="gelu")]
+        self.norm = nn.LayerNorm(size, eps=setting(config, "layer_norm_eps", "norm_eps", default=1e-12))
         self.bias = nn.Parameter(torch.zeros(self.embeddings.num_embeddings))
         nn.init.normal_(self.dense.weight, std=getattr(config, "initializer_range", 0.02))
         nn.init.zeros_(self.dense.bias)
@@ -62,11 +61,8 @@ class MaskedLanguageHead(nn.Module):
         found = None if path is None else _read_head(path)
         mine = [self.dense.weight, self.norm.weight, self.bias, self.dense.bias, self.norm.bias]
         if found is None or any(t is not None and t.shape != own.shape for t, own in zip(found, mine)):
-            warnings.warn(
-                f"no masked-language head for this {self._family} model was found in {source}: the head starts random "
-                "and has to be learned first. Start from a checkpoint of a masked language model to avoid that",
-                stacklevel=3,
-            )
+            what = f"no masked-language head for this {self._family} model was found in {source}"
+            warnings.warn(f"{what}: it starts random; a checkpoint of a masked language model has one", stacklevel=3)
             return False
         with torch.no_grad():
             for own, theirs in zip(mine, found):
@@ -89,6 +85,6 @@ def _read_head(path):
     return None
 
 
-def _setting(config, names, default):
-    """The first of several names under which configurations keep one setting."""
+def setting(config: PretrainedConfig, *names: str, default: object = None) -> object:
+    """A setting that the families' configurations call by different names: the first of them that is set."""
     return next((getattr(config, name) for name in names if getattr(config, name, None) is not None), default)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from course_lib.models.decoder import Decoder, split_heads
+from course_lib.models.decoder import Decoder, Layers, split_heads
 
 
 class Read(NamedTuple):
@@ -22,11 +22,11 @@ class Read(NamedTuple):
 class PassageDecoder(Decoder):
     """A decoder like TSDAE's, but every layer attends to all token vectors of a passage instead of one vector.
 
-    transformer, layers: as in `Decoder`.
+    transformer, layers, tie: as in `Decoder`.
     """
 
-    def __init__(self, transformer: PreTrainedModel, layers: int | None = None):
-        super().__init__(transformer, layers)
+    def __init__(self, transformer: PreTrainedModel, layers: Layers = None, tie: bool = True):
+        super().__init__(transformer, layers, tie=tie)
         for layer in self.layers:
             layer.cross_attention = PassageAttention(layer)
 
@@ -89,9 +89,8 @@ class PassageAttention(nn.Module):
         key, value, mask = passage if isinstance(passage, Read) else self.read(*passage)
         # queries about one passage stand side by side, so that its keys need not be copied for each
         query = split_heads(self.query(hidden).reshape(len(key), -1, hidden.shape[-1]), self.heads)
-        mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask[:, None, None].bool(), dropout_p=self.dropout.p if self.training else 0.0
-        )
+        dropout = self.dropout.p if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, mask[:, None, None].bool(), dropout)
         return self.out(mixed.transpose(1, 2).reshape(hidden.shape))
 
 

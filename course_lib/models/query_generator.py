@@ -1,29 +1,29 @@
 """The query generator: read a passage, write a query that it answers. The first step of GenQ and GPL."""
 
-import copy
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from course_lib import functional
-from course_lib.models.decoder import encoder_layers
-from course_lib.models.encoder import SentenceEncoder, evaluation_mode
-from course_lib.models.folders import best_device, check_folder, explained, model_folder, quiet
+from course_lib.models.decoder import Layers
+from course_lib.models.encoder import SentenceEncoder
+from course_lib.models.folders import Device, StrPath, best_device, check_folder, explained, model_folder, quiet
 from course_lib.models.hub_query_generator import HubQueryGenerator
 from course_lib.models.language_head import MaskedLanguageHead
 from course_lib.models.passage_decoder import PassageDecoder, Pointer
-from course_lib.models.sampling import generate_texts
+from course_lib.models.sampling import QueryWriter, sample
 
 SETTINGS = "query_generator.json"
 
 
-class QueryGenerator(nn.Module):
+class QueryGenerator(QueryWriter):
     """Encode a passage; let a decoder that looks at all of its token vectors write a query, from left to right.
 
     encoder: reads the passage; used, not copied. The head is read from its checkpoint where that has one.
@@ -37,21 +37,13 @@ class QueryGenerator(nn.Module):
     """
 
     def __init__(
-        self,
-        encoder: SentenceEncoder,
-        tie_weights: bool = True,
-        decoder_layers: int | None = None,
-        pointer: bool = True,
+        self, encoder: SentenceEncoder, tie_weights: bool = True, decoder_layers: Layers = None, pointer: bool = True
     ):
         super().__init__()
-        self.encoder = encoder
-        self.tie_weights = tie_weights
-        transformer = encoder.transformer if tie_weights else copy.deepcopy(encoder.transformer)
-        self.decoder = PassageDecoder(transformer, decoder_layers)
+        self.encoder, self.tokenizer, self.tie_weights = encoder, encoder.tokenizer, tie_weights
+        self.decoder = PassageDecoder(encoder.transformer, decoder_layers, tie_weights)
         self.decoder_layers = len(self.decoder.layers)
-        if not tie_weights:
-            del encoder_layers(transformer)[self.decoder_layers :]  # of the copy: nothing uses them
-        self.head = MaskedLanguageHead(transformer).to(encoder.device)
+        self.head = MaskedLanguageHead(self.decoder.transformer).to(encoder.device)
         self.head.load(encoder.source)
         self.pointer = Pointer(encoder.dimension).to(encoder.device) if pointer else None
         self.begin_id, self.end_id = encoder.token_ids([""])[0]  # [CLS] and [SEP], which begin and end a query too
@@ -84,32 +76,21 @@ class QueryGenerator(nn.Module):
 
     # ------------------------------------------------------------------ writing queries
 
-    def generate(
-        self,
-        passages: Sequence[str],
-        queries_per_passage: int = 3,
-        top_p: float = 0.95,
-        temperature: float = 1.0,
-        max_new_tokens: int = 24,
-        generator: torch.Generator | None = None,
-        batch_size: int = 32,
-        progress: bool = False,
-    ) -> list[list[str]]:
-        """Write queries for passages, by nucleus sampling.
+    @contextmanager
+    def _writer(self, passages, queries_per_passage, top_p, temperature, max_new_tokens, generator):
+        """See `QueryWriter`. The random numbers are drawn here, so that they do not depend on the batches."""
+        uniform = torch.rand(len(passages), queries_per_passage, max_new_tokens, generator=generator)
+        if self.device.type == "cuda":  # Apple's MPS has no double precision: there, tokens are drawn on the CPU
+            uniform = uniform.to(self.device)
 
-        passages: strings.
-        queries_per_passage, top_p, temperature: 3, 0.95 and 1 as in GPL (Wang et al., 2022).
-        All other arguments are those of `sampling.generate_texts`.
-        Returns one list of queries per passage, in the order given.
-        Raises ValueError for settings out of range.
-        """
-        with evaluation_mode(self):
-            return generate_texts(
-                self, passages, queries_per_passage, top_p, temperature, max_new_tokens, generator, batch_size, progress
-            )
+        def write(chosen):
+            step = self.start([passages[i] for i in chosen], queries_per_passage)
+            return sample(self, step, uniform[chosen].flatten(0, 1), top_p, temperature)
+
+        yield write
 
     def start(self, texts: Sequence[str], copies: int) -> Callable[[Tensor], Tensor]:
-        """Read the passages; returns the `step` function that `sampling.generate_texts` calls."""
+        """Read the passages, to write `copies` queries for each; returns the `step` that `sampling.sample` calls."""
         batch = {k: v.to(self.device) for k, v in self.encoder.tokenize(list(texts)).items()}
         states = self.encoder.token_embeddings(batch)
         passages, places = self.decoder.read(states, batch["attention_mask"]), self._places(states, batch)
@@ -117,31 +98,17 @@ class QueryGenerator(nn.Module):
         return lambda ids: self._scores(self.decoder.step(ids, passages, past)[:, None], batch, places)[:, 0]
 
     @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The encoder's tokenizer."""
-        return self.encoder.tokenizer
-
-    @property
     def max_length(self) -> int:
         """Passages and queries are cut at this many tokens."""
         return self.encoder.max_length
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return self.encoder.device
 
     # ------------------------------------------------------------------ to disk
 
     def settings(self) -> dict[str, object]:
         """What the generator was made with besides weights, for its folder and for the record of a run."""
-        return {
-            "tie_weights": self.tie_weights,
-            "decoder_layers": self.decoder_layers,
-            "pointer": self.pointer is not None,
-            "pooling": self.encoder.pooling,
-            "max_length": self.encoder.max_length,
-        }
+        decoder = {"tie_weights": self.tie_weights, "decoder_layers": self.decoder_layers}
+        encoder = {"pooling": self.encoder.pooling, "max_length": self.encoder.max_length}
+        return {**decoder, "pointer": self.pointer is not None, **encoder}
 
     def save(self, path: str | os.PathLike, dtype: torch.dtype = torch.float32) -> None:
         """Write weights, configuration and tokenizer into a folder, for `from_pretrained`.
@@ -164,9 +131,7 @@ class QueryGenerator(nn.Module):
         return {**dict(self.encoder.transformer.named_parameters()), **{f"generator.{k}": v for k, v in own.items()}}
 
     @classmethod
-    def from_pretrained(
-        cls, name_or_path: str | os.PathLike, device: str | torch.device | None = None
-    ) -> "QueryGenerator | HubQueryGenerator":
+    def from_pretrained(cls, name_or_path: StrPath, device: Device = None) -> "QueryGenerator | HubQueryGenerator":
         """Load what `save` wrote, or a sequence-to-sequence model such as T5.
 
         name_or_path: a folder or a hub name.

@@ -3,8 +3,7 @@
 import os
 from collections.abc import Hashable, Iterable, Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from course_lib.models.encoder import SentenceEncoder
 
@@ -22,6 +21,7 @@ class Objective(nn.Module):
     optimizer = "adamw"  # or "rmsprop"
     similarity = None  # how the loss compares vectors, "cosine" or "dot"; None where it does not
     in_batch_negatives = False  # whether the other texts of a batch are a text's negatives
+    example = "text"  # what errors call one
 
     def __init__(self, encoder: SentenceEncoder):
         super().__init__()
@@ -32,11 +32,8 @@ class Objective(nn.Module):
     def settings(self) -> dict[str, object]:
         """What this objective and its model were made with, for the record of a run: {name: value}, None included."""
         of_torch = vars(nn.Module())
-        own = {
-            name: value
-            for name, value in vars(self).items()
-            if isinstance(value, (bool, int, float, str, type(None))) and name[0] != "_" and name not in of_torch
-        }
+        own = {name: value for name, value in vars(self).items() if name[0] != "_" and name not in of_torch}
+        own = {name: value for name, value in own.items() if isinstance(value, (bool, int, float, str, type(None)))}
         return {"name": type(self).__name__, **own, **self.encoder.settings()}
 
     def learning_rate_factors(self) -> dict[nn.Parameter, float]:
@@ -52,7 +49,7 @@ class Objective(nn.Module):
         """
         return self.encoder.token_ids(examples, max_length)
 
-    def collate(self, examples: Sequence, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def collate(self, examples: Sequence, generator: Generator | None) -> dict[str, Tensor]:
         """Make the batch that `forward` takes, on the CPU.
 
         examples: texts, or what `prepare` made of them.
@@ -60,6 +57,12 @@ class Objective(nn.Module):
         Returns {"input_ids", "attention_mask"}, each (B, T), and what else the objective needs.
         """
         return self.encoder.tokenize(examples)
+
+    def check_batch(self, count: int) -> None:
+        """Raise ValueError for a batch of so many examples, where it is too small for the loss to mean anything."""
+        if count < self.smallest_batch:
+            what = f"this batch holds {count} {self.example}(s); {type(self).__name__} compares them and needs"
+            raise ValueError(f"{what} at least {self.smallest_batch}. Pass more or raise batch_size")
 
     def exclusive(self, example) -> Iterable[Hashable]:
         """Keys of a prepared example that must not occur twice in one batch.

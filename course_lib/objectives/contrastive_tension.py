@@ -3,10 +3,10 @@
 import copy
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from course_lib import functional
+from course_lib.models.checks import check_choice, check_positive
 from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives.base import Objective
 
@@ -41,15 +41,11 @@ class ContrastiveTension(Objective):
         dropout: bool = False,
     ):
         super().__init__(encoder)
-        if negatives_per_positive < 1:
-            raise ValueError(f"negatives_per_positive is {negatives_per_positive}; it must be at least 1")
-        for name, value, choices in (("keep", keep, ("first", "second")), ("reduction", reduction, ("sum", "mean"))):
-            if value not in choices:
-                raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
-        self.negatives_per_positive = negatives_per_positive
-        self.keep = keep
-        self.reduction = reduction
-        self.dropout = dropout
+        check_positive(negatives_per_positive=negatives_per_positive)
+        check_choice(("first", "second"), keep=keep)
+        check_choice(("sum", "mean"), reduction=reduction)
+        self.negatives_per_positive, self.keep = negatives_per_positive, keep
+        self.reduction, self.dropout = reduction, dropout
         self.twin = twin_of(encoder)
 
     @property
@@ -65,14 +61,9 @@ class ContrastiveTension(Objective):
             self.twin.eval()
         return self
 
-    def collate(self, examples: Sequence, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def collate(self, examples: Sequence, generator: Generator | None) -> dict[str, Tensor]:
         """Make the batch that the class describes; see `Objective.collate`."""
-        if len(examples) < self.smallest_batch:
-            raise ValueError(
-                f"this batch holds {len(examples)} texts; ContrastiveTension makes a positive and "
-                f"{self.negatives_per_positive} negatives of it and needs at least {self.smallest_batch}. "
-                "Pass more texts or raise batch_size"
-            )
+        self.check_batch(len(examples))
         first, second, labels = functional.sample_pairs(len(examples), self.negatives_per_positive, generator)
         batch = self.encoder.tokenize(examples)
         # the corpus may hold a text twice, or two that are equal once cut at max_length: no negative of each other

@@ -1,6 +1,6 @@
 """Cropping: two spans of one passage are a pair. What Contriever trains with, on the text alone."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,19 +22,13 @@ class Cropping(MultipleNegativesRanking):
     """
 
     example = "passage"
+    prepare, exclusive = Objective.prepare, Objective.exclusive  # of single texts, not of pairs
 
     def __init__(self, encoder: SentenceEncoder, scale: float = 20.0, shortest: float = 0.1, longest: float = 0.5):
         super().__init__(encoder, scale)
         if not 0 < shortest <= longest <= 1:
-            raise ValueError(
-                f"shortest is {shortest} and longest {longest}; they are shares of a passage: above 0, at most 1, "
-                "and in this order"
-            )
+            raise ValueError(f"shortest is {shortest} and longest {longest}; take 0 < shortest ≤ longest ≤ 1")
         self.shortest, self.longest = shortest, longest
-
-    def prepare(self, examples: Sequence, max_length: int | None = None) -> list[list[int]]:
-        """Tokenise passages; see `Objective.prepare`."""
-        return self.encoder.token_ids(examples, max_length)
 
     def collate(self, examples: Sequence, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Crop each passage twice and make a batch of the pairs; see `Objective.collate`."""
@@ -48,7 +42,3 @@ class Cropping(MultipleNegativesRanking):
         length = max(1, round((self.shortest + (self.longest - self.shortest) * share) * len(inner)))
         start = int(place * (len(inner) - length + 1))
         return [ids[0], *inner[start : start + length], ids[-1]]
-
-    def exclusive(self, example: list[int]) -> Iterable[Hashable]:
-        """The passage; see `Objective.exclusive`."""
-        return Objective.exclusive(self, example)

@@ -13,12 +13,14 @@ from course_lib.texts.checks import check_texts
 class Tokenized:
     """One example; its length is that of all its texts together.
 
-    texts: the token ids of each text.
+    texts: the token ids of each text, or of each pair of a query and a text.
     number: the example's number, where it has one.
+    types: the token types of each pair.
     """
 
-    texts: tuple[list[int], ...]
+    texts: Sequence[list[int]]
     number: float | None = None
+    types: Sequence[list[int] | None] = ()
 
     def __len__(self):
         return sum(map(len, self.texts))

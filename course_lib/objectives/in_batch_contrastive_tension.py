@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import functional
+from course_lib.models.checks import check_positive
 from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives.base import Objective
 from course_lib.objectives.contrastive_tension import twin_of
@@ -39,27 +40,20 @@ class InBatchContrastiveTension(Objective):
         mask_duplicates: bool = False,
     ):
         super().__init__(encoder)
-        for name, value in (("scale", scale), ("scale_rate", scale_rate)):
-            if not value > 0:
-                raise ValueError(f"{name} is {value}; it multiplies and must be above 0")
+        check_positive(scale=scale, scale_rate=scale_rate)
         if max_scale is not None and max_scale < scale:
             raise ValueError(f"max_scale is {max_scale}; it must be at least scale, {scale}, or None for no limit")
-        self.scale = float(scale)
-        self.max_scale = max_scale
-        self.scale_rate = scale_rate
-        self.mask_duplicates = mask_duplicates
+        self.scale, self.max_scale = float(scale), max_scale
+        self.scale_rate, self.mask_duplicates = scale_rate, mask_duplicates
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale), device=encoder.device))
         self.twin = twin_of(encoder)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a batch, a scalar."""
-        if len(batch["input_ids"]) < 2:
-            raise ValueError(
-                "this batch holds 1 text; InBatchContrastiveTension compares each text with the others in "
-                "its batch and needs at least 2. Pass more texts or raise batch_size"
-            )
+        ids = batch["input_ids"]
+        self.check_batch(len(ids))
         a, b = self.twin(batch), self.encoder(batch)  # (B, d) each
-        duplicates = same_texts(batch["input_ids"]) if self.mask_duplicates else None
+        duplicates = (ids[:, None] == ids[None]).all(-1) if self.mask_duplicates else None  # (B, B)
         if self.max_scale is not None:
             with torch.no_grad():  # the weight itself, as in CLIP: a clamped result would have no gradient
                 self.logit_scale.clamp_(max=math.log(self.max_scale))
@@ -68,8 +62,3 @@ class InBatchContrastiveTension(Objective):
     def learning_rate_factors(self) -> dict[nn.Parameter, float]:
         """The scale learns at a rate of its own."""
         return {self.logit_scale: self.scale_rate}
-
-
-def same_texts(ids: Tensor) -> Tensor:
-    """Which rows of token ids (B, T) are equal: (B, B) bool."""
-    return (ids[:, None] == ids[None]).all(-1)

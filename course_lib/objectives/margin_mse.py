@@ -39,8 +39,7 @@ class MarginMSE(Objective):
 
     def prepare(self, examples: Sequence, max_length: int | None = None) -> list[Tokenized]:
         """Tokenise the texts of each example; see `Objective.prepare`."""
-        roles = ("query", "positive", "negative", "margin")
-        examples = tokenize_examples(self.encoder, examples, roles, max_length)
+        examples = tokenize_examples(self.encoder, examples, ("query", "positive", "negative", "margin"), max_length)
         for position, example in enumerate(examples):
             if not abs(example.number) < float("inf"):
                 raise ValueError(f"the margin of `texts`[{position}] is {example.number}; it must be a finite number")
@@ -50,11 +49,9 @@ class MarginMSE(Objective):
         """Make the batch that the class describes; see `Objective.collate`."""
         examples = self.prepare(examples)
         queries, positives, negatives = zip(*(example.texts for example in examples))
-        return {
-            **add_prefix("query", self.encoder.tokenize(list(queries))),
-            **self.encoder.tokenize([*positives, *negatives]),
-            "margins": torch.tensor([example.number for example in examples]),
-        }
+        texts = add_prefix("query", self.encoder.tokenize(list(queries)))
+        texts |= self.encoder.tokenize([*positives, *negatives])
+        return {**texts, "margins": torch.tensor([example.number for example in examples])}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a batch, a scalar."""

@@ -33,12 +33,8 @@ class MaskedLanguageModel(Objective):
         if not 0 < mask_probability < 1:
             raise ValueError(f"mask_probability is {mask_probability}; it must lie between 0 and 1")
         if encoder.tokenizer.mask_token_id is None:
-            raise ValueError(
-                "this encoder's tokenizer has no mask token, so nothing can be hidden; "
-                "take a model that was made for masked language modelling, such as BERT"
-            )
-        self.mask_probability = mask_probability
-        self.whole_word = whole_word
+            raise ValueError("this tokenizer has no mask token to hide others with; take one that has, such as BERT's")
+        self.mask_probability, self.whole_word = mask_probability, whole_word
         self._continues = continuations(encoder.tokenizer) if whole_word else None
         self.head = MaskedLanguageHead(encoder.transformer).to(encoder.device)
         self.head.load(encoder.source)
@@ -48,19 +44,14 @@ class MaskedLanguageModel(Objective):
         batch = self.encoder.tokenize(examples)
         ids, tokenizer = batch["input_ids"], self.encoder.tokenizer
         special = functional.special_mask(ids, tokenizer.all_special_ids)
-        if self.whole_word:
-            chosen = self._choose_words(ids, special, generator)
-            ids, labels = functional.replace_tokens(ids, chosen, tokenizer.mask_token_id, len(tokenizer), generator)
+        noise = (tokenizer.mask_token_id, len(tokenizer), generator)
+        if self.whole_word:  # one draw per word, shared by its pieces
+            words = word_numbers(self._continues, ids)
+            chosen = (functional.draw(ids.shape, generator) < self.mask_probability).gather(1, words)
+            ids, labels = functional.replace_tokens(ids, chosen & ~special, *noise)
         else:
-            ids, labels = functional.mask_tokens(
-                ids, special, self.mask_probability, tokenizer.mask_token_id, len(tokenizer), generator
-            )
+            ids, labels = functional.mask_tokens(ids, special, self.mask_probability, *noise)
         return {**batch, "input_ids": ids, "labels": labels}
-
-    def _choose_words(self, ids, special, generator):
-        """One draw per word, shared by its pieces: (B, T) bool."""
-        word = (~self._continues[ids]).cumsum(1).sub(1).clamp(min=0)  # (B, T): the number of a token's word in its row
-        return (functional.draw(ids.shape, generator) < self.mask_probability).gather(1, word) & ~special
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a batch, a scalar."""
@@ -81,7 +72,9 @@ def continuations(tokenizer: PreTrainedTokenizerBase) -> Tensor:
         if any(p.startswith(mark) for p in pieces):
             special = set(tokenizer.all_special_tokens)
             return torch.tensor([not p.startswith(mark) and p not in special for p in pieces])
-    raise ValueError(
-        "whole_word=True needs a tokenizer that marks where words begin (##, Ġ or ▁), and this one does "
-        "not; pass whole_word=False"
-    )
+    raise ValueError("whole_word=True needs a tokenizer that marks where words begin (##, Ġ, ▁); pass whole_word=False")
+
+
+def word_numbers(continues: Tensor, ids: Tensor) -> Tensor:
+    """The number of each token's word in its row: what `continuations` returned, (B, T) → (B, T), from 0."""
+    return (~continues[ids]).cumsum(1).sub(1).clamp(min=0)

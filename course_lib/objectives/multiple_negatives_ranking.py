@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from course_lib import functional
+from course_lib.models.checks import check_positive
 from course_lib.models.encoder import SentenceEncoder
 from course_lib.objectives.base import Objective
 from course_lib.objectives.examples import Tokenized, add_prefix, strip_prefix, tokenize_examples
@@ -29,12 +30,11 @@ class MultipleNegativesRanking(Objective):
     smallest_batch = 2
     similarity = "cosine"
     in_batch_negatives = True
-    example = "pair"  # what errors call one
+    example = "pair"
 
     def __init__(self, encoder: SentenceEncoder, scale: float = 20.0):
         super().__init__(encoder)
-        if not scale > 0:
-            raise ValueError(f"scale is {scale}; it multiplies cosines and must be above 0")
+        check_positive(scale=scale)
         self.scale = scale
 
     def prepare(self, examples: Sequence, max_length: int | None = None) -> list[Tokenized]:
@@ -51,25 +51,16 @@ class MultipleNegativesRanking(Objective):
     def batch(self, queries: Sequence, positives: Sequence, negatives: Sequence = ()) -> dict[str, Tensor]:
         """Make the tensors of a batch, as the class describes them, from lists of token ids."""
         passages = [*positives, *negatives]
-        if len(passages) < 2:
-            raise ValueError(
-                f"this batch holds 1 {self.example}; {type(self).__name__} takes its negatives from the other "
-                f"{self.example}s and needs at least 2. Pass more texts or raise batch_size"
-            )
-        return {
-            **add_prefix("query", self.encoder.tokenize(list(queries))),
-            **self.encoder.tokenize(passages),
-            "duplicates": duplicates(queries, positives, passages),
-        }
+        self.check_batch(len(passages))
+        texts = add_prefix("query", self.encoder.tokenize(list(queries))) | self.encoder.tokenize(passages)
+        return {**texts, "duplicates": duplicates(queries, positives, passages)}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a batch, a scalar."""
         queries = self.encoder(strip_prefix("query", batch))  # (B, d)
         passages = self.encoder(batch)  # (B or 2B, d)
         positives, negatives = passages[: len(queries)], passages[len(queries) :]
-        return functional.multiple_negatives_ranking(
-            queries, positives, negatives if len(negatives) else None, self.scale, batch["duplicates"]
-        )
+        return functional.multiple_negatives_ranking(queries, positives, negatives, self.scale, batch["duplicates"])
 
     def exclusive(self, example: Tokenized) -> Iterable[Hashable]:
         """The query and the positive; see `Objective.exclusive`."""

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from course_lib import functional
 from course_lib.models.query_generator import QueryGenerator
@@ -27,7 +26,7 @@ class QueryGeneration(Objective):
         """Tokenise passages and queries; see `Objective.prepare`."""
         return tokenize_examples(self.encoder.encoder, examples, ("passage", "query"), max_length)
 
-    def collate(self, examples: Sequence, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def collate(self, examples: Sequence, generator: Generator | None = None) -> dict[str, Tensor]:
         """Make the batch that the class describes; see `Objective.collate`."""
         passages, queries = (list(column) for column in zip(*(example.texts for example in self.prepare(examples))))
         tokenize = self.encoder.encoder.tokenize

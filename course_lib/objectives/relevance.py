@@ -1,27 +1,15 @@
 """Relevance: teach a cross-encoder to score a query's own text above other texts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_lib.models.checks import check_choice
 from course_lib.models.cross_encoder import CrossEncoder
 from course_lib.objectives.base import Objective
-
-LOSSES = ("binary", "softmax")
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """One query's pairs with its candidates, the positive first: token ids and token types of each pair."""
-
-    ids: list
-    types: list
-
-    def __len__(self):
-        return sum(map(len, self.ids))
+from course_lib.objectives.examples import Tokenized
 
 
 class Relevance(Objective):
@@ -39,31 +27,29 @@ class Relevance(Objective):
     """
 
     def __init__(self, cross_encoder: CrossEncoder, loss: str = "binary"):
-        if loss not in LOSSES:
-            raise ValueError(f"loss is {loss!r}; choose one of {', '.join(LOSSES)}")
+        check_choice(("binary", "softmax"), loss=loss)
         super().__init__(cross_encoder)
         self.loss = loss
 
-    def prepare(self, examples: Sequence, max_length: int | None = None) -> list[_Candidates]:
+    def prepare(self, examples: Sequence, max_length: int | None = None) -> list[Tokenized]:
         """Tokenise each query with each of its texts; see `Objective.prepare`."""
-        if all(isinstance(example, _Candidates) for example in examples):
+        if all(isinstance(example, Tokenized) for example in examples):
             return list(examples)
         sizes = {len(example) if isinstance(example, (tuple, list)) else 0 for example in examples}
         if len(sizes) > 1 or min(sizes) < 3:
-            raise ValueError(
-                f"`texts` holds examples of {sorted(sizes)} texts; each must be (query, positive, negative, …)"
-                ", all of the same number"
-            )
+            must = "each must be (query, positive, negative, …), all of the same number"
+            raise ValueError(f"`texts` holds examples of {sorted(sizes)} texts; {must}")
         ids, types = self.encoder.pair_ids([(query, text) for query, *rest in examples for text in rest], max_length)
         count = min(sizes) - 1
-        return [_Candidates(ids[i : i + count], types[i : i + count]) for i in range(0, len(ids), count)]
+        starts = range(0, len(ids), count)  # of each query's pairs, the positive first
+        return [Tokenized(ids[i : i + count], types=types[i : i + count]) for i in starts]
 
     def collate(self, examples: Sequence, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Make the batch that the class describes; see `Objective.collate`."""
         examples = self.prepare(examples)
-        labels = torch.zeros(len(examples), len(examples[0].ids))
+        labels = torch.zeros(len(examples), len(examples[0].texts))
         labels[:, 0] = 1
-        ids = [ids for example in examples for ids in example.ids]
+        ids = [ids for example in examples for ids in example.texts]
         types = [types for example in examples for types in example.types]
         return {**self.encoder.pad(ids, types), "labels": labels}
 

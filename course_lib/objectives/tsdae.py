@@ -1,17 +1,16 @@
 """TSDAE: rebuild a sentence from the one vector that an encoder makes of what is left of it."""
 
-import copy
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from course_lib import functional
-from course_lib.models.decoder import Decoder, encoder_layers
+from course_lib.models.checks import check_positive
+from course_lib.models.decoder import Decoder, Layers
 from course_lib.models.encoder import SentenceEncoder
 from course_lib.models.language_head import MaskedLanguageHead
 from course_lib.objectives.base import Objective
-from course_lib.objectives.mlm import continuations
+from course_lib.objectives.mlm import continuations, word_numbers
 
 
 class DenoisingAutoEncoder(Objective):
@@ -39,7 +38,7 @@ class DenoisingAutoEncoder(Objective):
         encoder: SentenceEncoder,
         deletion_probability: float = 0.6,
         tie_weights: bool = True,
-        decoder_layers: int | None = None,
+        decoder_layers: Layers = None,
         whole_word: bool = True,
         cross_attention: str = "linear",
         new_weights_rate: float = 1.0,
@@ -47,46 +46,31 @@ class DenoisingAutoEncoder(Objective):
         super().__init__(encoder)
         if not 0 <= deletion_probability < 1:
             raise ValueError(f"deletion_probability is {deletion_probability}; it must be at least 0 and below 1")
-        if not new_weights_rate > 0:
-            raise ValueError(f"new_weights_rate is {new_weights_rate}; it multiplies a rate and must be above 0")
-        self.deletion_probability = deletion_probability
-        self.tie_weights = tie_weights
-        self.whole_word = whole_word
-        self.cross_attention = cross_attention
-        self.new_weights_rate = new_weights_rate
+        check_positive(new_weights_rate=new_weights_rate)
+        self.deletion_probability, self.tie_weights, self.whole_word = deletion_probability, tie_weights, whole_word
+        self.cross_attention, self.new_weights_rate = cross_attention, new_weights_rate
         self._continues = continuations(encoder.tokenizer) if whole_word else None
         self._special = _framing_tokens(encoder.tokenizer)
-        transformer = encoder.transformer if tie_weights else copy.deepcopy(encoder.transformer)
-        self.decoder = Decoder(transformer, decoder_layers, cross_attention)
+        self.decoder = Decoder(encoder.transformer, decoder_layers, cross_attention, tie_weights)
         self.decoder_layers = len(self.decoder.layers)
-        if not tie_weights:
-            del encoder_layers(transformer)[self.decoder_layers :]  # of the copy: nothing uses them
-        self.head = MaskedLanguageHead(transformer).to(encoder.device)
+        self.head = MaskedLanguageHead(self.decoder.transformer).to(encoder.device)
         self._head_is_new = not self.head.load(encoder.source)
 
-    def collate(self, examples: Sequence, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def collate(self, examples: Sequence, generator: Generator | None) -> dict[str, Tensor]:
         """Make the batch that the class describes; see `Objective.collate`."""
         whole = self.encoder.tokenize(examples)
         ids, mask = whole["input_ids"], whole["attention_mask"]
-        words = (~self._continues[ids]).cumsum(1).sub(1).clamp(min=0) if self.whole_word else None  # (B, T)
-        noisy_ids, noisy_mask = functional.delete_tokens(
-            ids, self._special, self.deletion_probability, generator, self.encoder.tokenizer.pad_token_id, words
-        )
+        words = word_numbers(self._continues, ids) if self.whole_word else None  # (B, T)
+        noise = (self.deletion_probability, generator, self.encoder.tokenizer.pad_token_id, words)
         decoder_input_ids, labels = functional.next_token_targets(ids, mask)
-        return {
-            "input_ids": noisy_ids,
-            "attention_mask": noisy_mask,
-            "decoder_input_ids": decoder_input_ids,
-            "labels": labels,
-        }
+        ids, mask = functional.delete_tokens(ids, self._special, *noise)
+        return {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": decoder_input_ids, "labels": labels}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a batch, a scalar."""
         if not batch["attention_mask"][:, 0].all():
-            raise ValueError(
-                "this batch is padded on the left; the decoder reads from the left without looking ahead, "
-                "which hides padding only on the right. Make batches with `collate`"
-            )
+            why = "the decoder reads from the left without looking ahead, which hides padding only on the right"
+            raise ValueError(f"this batch is padded on the left; {why}. Make batches with `collate`")
         sentence = self.encoder(batch)  # (B, d): all that the decoder knows about the damaged text
         hidden = self.decoder(batch["decoder_input_ids"], sentence)  # (B, T − 1, d)
         answered = batch["labels"] != -100
@@ -107,11 +91,5 @@ class DenoisingAutoEncoder(Objective):
 
 def _framing_tokens(tokenizer):
     """The special tokens that no noise may delete; the unknown token is not one of them: it stands for a word."""
-    framing = {
-        tokenizer.pad_token_id,
-        tokenizer.cls_token_id,
-        tokenizer.sep_token_id,
-        tokenizer.bos_token_id,
-        tokenizer.eos_token_id,
-    }
+    framing = {getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep", "bos", "eos")}
     return sorted((set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}) | (framing - {None}))

@@ -182,9 +182,10 @@ def test_an_interrupted_save_never_mixes_two_models(shallow, tmp_path, monkeypat
     replace, moved = os.replace, []
 
     def stops(old, new):
-        if len(moved) == moves:
-            raise KeyboardInterrupt
-        moved.append(new)
+        if Path(new).suffix != ".part":  # which is not the name of the model's file yet
+            if len(moved) == moves:
+                raise KeyboardInterrupt
+            moved.append(new)
         replace(old, new)
 
     monkeypatch.setattr(os, "replace", stops)
@@ -338,7 +339,7 @@ def test_truncated_weights(copy, share):
 def test_weights_that_lack_a_layer_are_refused(copy):
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
-    with pytest.raises(ValueError, match="incomplete: 16 are missing, first encoder.layer.1"):
+    with pytest.raises(ValueError, match="lacks 16 weights, first encoder.layer.1"):
         SentenceEncoder.from_pretrained(copy)
 
 

@@ -450,7 +450,7 @@ def test_t5_samples_with_the_same_call(t5, pairs):
 
 
 def test_models_that_cannot_write_text_are_refused(base_encoder_folder):
-    with pytest.raises(ValueError, match=r"a bert model writes no text.*train QueryGenerator"):
+    with pytest.raises(ValueError, match=r"a bert model writes no text.*train a QueryGenerator"):
         QueryGenerator.from_pretrained(base_encoder_folder)
     with pytest.raises(FileNotFoundError, match="no folder 'no/such-generator'"):
         QueryGenerator.from_pretrained("no/such-generator")

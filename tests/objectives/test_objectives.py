@@ -274,7 +274,7 @@ def test_simcse_refuses_a_model_without_dropout(shallow, sentences, config):
 
 def test_one_text_is_not_enough_for_simcse(shallow):
     simcse = SimCSE(shallow())
-    with pytest.raises(ValueError, match="holds 1 text; SimCSE compares"):
+    with pytest.raises(ValueError, match=r"holds 1 text\(s\); SimCSE compares"):
         simcse(simcse.collate(["alone"], None))
     for temperature in (0, -1):
         with pytest.raises(ValueError, match=f"temperature is {temperature}"):
@@ -453,7 +453,7 @@ def test_the_loss_of_crops_is_the_ranking_loss_of_their_pairs(docs, shallow):
 
 
 def test_cropping_needs_two_passages_and_shares(shallow):
-    with pytest.raises(ValueError, match="holds 1 passage; Cropping"):
+    with pytest.raises(ValueError, match=r"holds 1 passage\(s\); Cropping"):
         Cropping(shallow()).collate(["Sort an array."], None)
     for shortest, longest in ((0.0, 0.5), (0.5, 0.1), (0.5, 1.5)):
         with pytest.raises(ValueError, match=f"shortest is {shortest} and longest {longest}"):

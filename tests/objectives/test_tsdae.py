@@ -288,7 +288,7 @@ def test_decoder_depth(shallow, sentences, layers, used):
 def test_new_weights_have_a_rate_of_their_own(shallow, random_encoder, sentences):
     tsdae = DenoisingAutoEncoder(shallow(2, pooling="cls"), new_weights_rate=5.0)
     optimizer = make_optimizer(tsdae, TrainingConfig(weight_decay=0.1))
-    rates = {id(p): (g["rate"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    rates = {id(p): (g["factor"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
     assert len(rates) == len(list(tsdae.parameters()))
     for name, parameter in tsdae.named_parameters():
         decays = 0.1 if parameter.ndim > 1 else 0.0
@@ -303,7 +303,7 @@ def test_new_weights_have_a_rate_of_their_own(shallow, random_encoder, sentences
         train(
             tsdae,
             sentences,
-            TrainingConfig(steps=1, warmup=0, learning_rate=1e-3, precision="fp32", weight_decay=0),
+            TrainingConfig(steps=1, warmup_ratio=0, learning_rate=1e-3, precision="fp32", weight_decay=0),
             progress=False,
         )
         moved.append({k: float((p.detach() - before[k]).abs().max()) for k, p in tsdae.named_parameters()})
@@ -389,7 +389,7 @@ def test_a_batch_that_is_padded_on_the_left(tsdae, sentences):
         ({"decoder_layers": 0}, "decoder_layers is 0; this encoder has 1 to 2"),
         ({"decoder_layers": 3}, "decoder_layers is 3; this encoder has 1 to 2"),
         ({"cross_attention": "none"}, "cross_attention is 'none'; choose"),
-        ({"new_weights_rate": 0}, "new_weights_rate is 0; it multiplies"),
+        ({"new_weights_rate": 0}, "new_weights_rate is 0; it must be above 0"),
     ],
 )
 def test_settings_out_of_range(shallow, options, message):

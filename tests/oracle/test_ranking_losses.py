@@ -179,7 +179,7 @@ def test_bad_examples(shallow):
         ranking.prepare(["a", "b"])
     with pytest.raises(TypeError, match=r"`positive`\[1\] is None"):
         ranking.prepare([("a", "b"), ("a", None)])
-    with pytest.raises(ValueError, match="holds 1 pair; MultipleNegativesRanking"):
+    with pytest.raises(ValueError, match=r"holds 1 pair\(s\); MultipleNegativesRanking"):
         ranking.collate([("a", "b")], None)
     with pytest.raises(ValueError, match="scale is 0"):
         MultipleNegativesRanking(shallow(), 0)

@@ -47,3 +47,9 @@ def shallow(base_encoder_folder):
         return encoder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sentences(docs):
+    """Real sentences, short and long mixed, that nothing is trained on in earnest."""
+    return docs.validation.sentences[:32]

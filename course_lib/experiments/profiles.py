@@ -125,38 +125,26 @@ _FULL = _recipes(
     gpl=Recipe(steps=140_000, batch_size=32, learning_rate=2e-5, max_length=350, warmup_ratio=1000 / 140_000),
 )
 _SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
-_BASE = str(DATA / "base-encoder")
-PROFILES = {
-    p.name: p
-    for p in (
-        Profile(
-            "smoke",
-            "continuous integration: every cell, few steps",
-            "about two minutes on one core",
-            _BASE,
-            _SMOKE,
-            queries=25,
-            target_passages=24,
-        ),
-        Profile(
-            "cpu",
-            "a laptop: real learning on the embedded texts",
-            "one to nine minutes on two cores",
-            _BASE,
-            _CPU,
-            target_passages=1600,
-            trains=("mlm", "simcse"),
-        ),
-        Profile(
-            "gpu",
-            "Colab's T4 and up: a hub model that never saw labelled pairs",
-            "not measured yet",
-            "bert-base-uncased",
-            _GPU,
-        ),
-        Profile("full", "the papers' settings", "hours", "bert-base-uncased", _FULL, seeds=(0, 1, 2)),
-    )
-}
+_LAPTOP, _HUB = {"base_encoder": str(DATA / "base-encoder")}, {"base_encoder": "bert-base-uncased"}
+_PROFILES = (
+    Profile(
+        "smoke", "tests: every cell, few steps", "a minute", recipes=_SMOKE, queries=25, target_passages=24, **_LAPTOP
+    ),
+    Profile(
+        "cpu",
+        "a laptop: real learning on the embedded texts",
+        "one to nine minutes on two cores",
+        recipes=_CPU,
+        target_passages=1600,
+        trains=("mlm", "simcse"),
+        **_LAPTOP,
+    ),
+    Profile(
+        "gpu", "Colab's T4 and up: a hub model that never saw labelled pairs", "not measured yet", recipes=_GPU, **_HUB
+    ),
+    Profile("full", "the papers' settings", "hours", recipes=_FULL, seeds=(0, 1, 2), **_HUB),
+)
+PROFILES = {profile.name: profile for profile in _PROFILES}
 
 
 def current_profile(name: str | None = None) -> Profile:

@@ -40,10 +40,7 @@ class Batches:
         self.batches_per_step = config.gradient_accumulation_steps * processes  # of all processes together
         self._number, self._batches = 0, self._epoch(0)
         if not self._batches:
-            raise ValueError(
-                f"no batch of {smallest_batch} different examples can be made: the {len(lengths)} examples are all "
-                "equal to one another. Pass different texts"
-            )
+            raise ValueError(f"no batch of {smallest_batch} different examples can be made; pass texts that differ")
         # what is left over after the last whole step waits for the next pass
         self.steps_per_epoch = max(1, len(self._batches) // self.batches_per_step)
         self.steps = config.steps or max(1, round(self.steps_per_epoch * config.epochs))

@@ -39,12 +39,8 @@ class Checkpoint:
         tensors |= {f"best.{k}": v for k, v in (self.best.weights or {}).items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        about = {
-            "format": FORMAT,
-            "record": asdict(self.record),
-            "best_score": self.best.score,
-            "scaler": self.scaler.state_dict(),
-        }
+        about = {"format": FORMAT, "record": asdict(self.record), "best_score": self.best.score}
+        about["scaler"] = self.scaler.state_dict()
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         with replacing(self.path) as temporary:
             save_file(tensors, temporary, {"about": json.dumps(about)})
@@ -83,10 +79,7 @@ class Checkpoint:
         except (SafetensorError, TypeError, KeyError, ValueError) as error:
             raise ValueError(f"the checkpoint {self.path} is damaged ({error}); delete it to start again") from error
         if about.get("format") != FORMAT:
-            raise ValueError(
-                f"the checkpoint {self.path} was written by another version of the course, whose runs cannot be "
-                "continued by this one; delete it to start again"
-            )
+            raise ValueError(f"{self.path} was written by another version of the course; delete it to start again")
         return about, tensors
 
     def _check_same_run(self, saved, weights):
@@ -101,10 +94,8 @@ class Checkpoint:
         if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in weights_of(self.objective).items()}:
             changed.append("the model has other layers or sizes")
         if changed:
-            raise ValueError(
-                f"the checkpoint in {self.path.parent} is of another run: {'; '.join(changed)}. "
-                "Train with the old settings, or pass resume=False to start again"
-            )
+            advice = "Train with the old settings, or pass resume=False to start again"
+            raise ValueError(f"the checkpoint in {self.path.parent} is of another run: {'; '.join(changed)}. {advice}")
 
 
 def _changes(saved, now):

@@ -82,9 +82,8 @@ def train_steps(state: "TrainingState", bar: tqdm):
             batch = objective.collate([state.examples[i] for i in positions], generator)
             tokens, texts = tokens + int(batch["attention_mask"].sum()), texts + len(positions)
             with autocast(state.device, state.precision):
-                part = (
-                    state.model({k: v.to(state.device) for k, v in batch.items()}) / config.gradient_accumulation_steps
-                )
+                inputs = {k: v.to(state.device) for k, v in batch.items()}
+                part = state.model(inputs) / config.gradient_accumulation_steps
             scaler.scale(part).backward()
             loss += part.detach().float()
         scaler.unscale_(optimizer)
@@ -120,11 +119,9 @@ def check_finite(loss: float, norm: float, step: int, rate: float, scaler: torch
     skipped = scaler.is_enabled() and scaler.get_scale() > SMALLEST_SCALE
     what = "loss" if not math.isfinite(loss) else "gradient norm" if not (math.isfinite(norm) or skipped) else None
     if what is not None:
-        value = loss if what == "loss" else norm
-        raise FloatingPointError(
-            f"the {what} of step {step + 1} is {value}; the weights are those before this step. Lower learning_rate "
-            f"(now {rate:.2g}), or look for a division by zero or a logarithm of zero in the objective"
-        )
+        found = f"the {what} of step {step + 1} is {loss if what == 'loss' else norm}"
+        advice = f"Lower learning_rate (now {rate:.2g}), or look for a division by zero in the objective"
+        raise FloatingPointError(f"{found}; the weights are those before this step. {advice}")
 
 
 class TrainingState:
@@ -144,15 +141,9 @@ class TrainingState:
         self.examples = objective.prepare(examples)
         lengths, keys = [len(e) for e in self.examples], [objective.exclusive(e) for e in self.examples]
         self.batches = Batches(lengths, config, objective.smallest_batch, processes.num_processes, keys)
-        self.record = TrainingRecord(
-            asdict(config),
-            self.precision,
-            str(self.device),
-            len(self.examples),
-            objective.settings(),
-            "" if output is None else fingerprint([repr(e) for e in self.examples]),
-            processes.num_processes,
-        )
+        data = "" if output is None else fingerprint([repr(e) for e in self.examples])
+        known = (asdict(config), self.precision, str(self.device), len(self.examples), objective.settings(), data)
+        self.record = TrainingRecord(*known, processes=processes.num_processes)
         best = Best()
         self.evaluation = Evaluation(evaluate, objective, self.record, best, self.batches.steps)
         self.checkpoint = Checkpoint(output, objective, self.optimizer, self.scaler, self.record, best)
@@ -196,10 +187,10 @@ class TrainingState:
 
 def _check(objective, examples, config, output, resume, evaluate):
     """Say what is wrong before anything is spent."""
+    kind = type(objective).__name__
     if not isinstance(objective, Objective):
         raise TypeError(
-            f"`objective` is a {type(objective).__name__}; pass an objective around it, such as "
-            "objectives.SimCSE(encoder), objectives.Relevance(cross_encoder) or objectives.QueryGeneration(generator)"
+            f"`objective` is a {kind}; pass one around it, such as SimCSE(encoder), Relevance(cross_encoder)"
         )
     if isinstance(examples, str | bytes) or not hasattr(examples, "__len__"):
         raise TypeError(f"`examples` is a {type(examples).__name__}; pass a list")
@@ -207,10 +198,8 @@ def _check(objective, examples, config, output, resume, evaluate):
         raise ValueError("`examples` is empty; there is nothing to train on")
     for what, count in (("the number of examples", len(examples)), ("batch_size", config.batch_size)):
         if count < objective.smallest_batch:
-            raise ValueError(
-                f"{what} is {count}; {type(objective).__name__} compares each text with the others in its batch and "
-                f"needs at least {objective.smallest_batch}"
-            )
+            needs = f"compares each text with the others in its batch and needs at least {objective.smallest_batch}"
+            raise ValueError(f"{what} is {count}; {kind} {needs}")
     if resume and output is None:
         raise ValueError("resume=True needs output, the folder that holds the checkpoint")
     if config.keep_best and evaluate is None:

@@ -52,18 +52,10 @@ class TrainingRecord:
 
     def add_step(self, loss: float, norm: float, rate: float, tokens: int, texts: int, seconds: float):
         """Record one step; `seconds` is what it took, the other numbers as in `steps`."""
-        self.steps.append(
-            {
-                "step": len(self.steps) + 1,
-                "loss": loss,
-                "gradient_norm": norm if math.isfinite(norm) else None,
-                "learning_rate": rate,
-                "tokens": tokens,
-                "texts": texts,
-                "seconds": self.seconds + seconds,
-                "memory": memory_in_use(self.device),
-            }
-        )
+        norm = norm if math.isfinite(norm) else None
+        step = {"step": len(self.steps) + 1, "loss": loss, "gradient_norm": norm, "learning_rate": rate}
+        step |= {"tokens": tokens, "texts": texts, "seconds": self.seconds + seconds}
+        self.steps.append(step | {"memory": memory_in_use(self.device)})
 
     def save(self, path: str | Path):
         """Write the record as JSON, the numbers of its steps rounded."""

@@ -18,11 +18,6 @@ def seeded(seed=0):
 
 
 @pytest.fixture(scope="module")
-def sentences(docs):
-    return docs.validation.sentences[:32]
-
-
-@pytest.fixture(scope="module")
 def fresh(shallow):
     """A function that gives an objective around the base encoder's first layer."""
     return lambda kind=ContrastiveTension, **options: kind(shallow(max_length=24), **options)

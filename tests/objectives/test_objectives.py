@@ -47,11 +47,6 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture(scope="module")
-def sentences(docs):
-    return docs.validation.sentences[:32]
-
-
 @pytest.fixture
 def mlm(shallow):
     return MaskedLanguageModel(shallow())

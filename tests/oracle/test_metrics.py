@@ -13,7 +13,7 @@ from course_lib.evaluation import (
     score_rankings,
     sts_similarities,
 )
-from course_lib.recipes.base_encoder import ancestor_folder
+from course_lib.models.minilm import minilm_folder
 from course_lib.search import rank_bm25
 
 OURS = ("ndcg@10", "map", "mrr@10", "recall@100")
@@ -24,7 +24,7 @@ def model():
     """A real SentenceTransformer; it has `.encode` and is an encoder for the course too."""
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(ancestor_folder()), device="cpu")
+    model = SentenceTransformer(str(minilm_folder()), device="cpu")
     model.max_seq_length = 24
     return model
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from course_lib.models.encoder import SentenceEncoder
-from course_lib.recipes.base_encoder import ancestor_folder
+from course_lib.models.minilm import minilm_folder
 from course_lib.search import ExactSearch, Hit
 from course_lib.search.exact import top
 from course_lib.storage import fingerprint
@@ -10,7 +10,7 @@ from course_lib.storage import fingerprint
 
 @pytest.fixture(scope="module")
 def encoder():
-    return SentenceEncoder.from_pretrained(ancestor_folder(), max_length=32)
+    return SentenceEncoder.from_pretrained(minilm_folder(), max_length=32)
 
 
 @pytest.fixture(scope="module")

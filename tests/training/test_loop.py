@@ -545,9 +545,7 @@ def test_what_an_objective_trains_is_what_is_saved(shallow, sentences, tmp_path)
 
 
 def test_a_model_without_an_objective_is_named(shallow, sentences):
-    with pytest.raises(
-        TypeError, match=r"`objective` is a CrossEncoder; pass an objective around it, such as .*Relevance"
-    ):
+    with pytest.raises(TypeError, match=r"`objective` is a CrossEncoder; pass one around it, such as .*Relevance"):
         run(CrossEncoder(shallow()), sentences)
 
 

@@ -136,8 +136,7 @@ def rank(encoder: Encoder, queries: Texts, corpus: Texts, depth: int | None = No
 def _rank_each(encoder, queries, corpus, depth, batch_size):
     """Yield the rankings of `rank` query by query, so that a large corpus is never ranked for all queries at once."""
     ids = list(corpus)
-    embed = EMBEDDINGS[similarity_of(encoder)]
-    rows, row_of = embed(encoder, [*queries.values(), *corpus.values()], batch_size)
+    rows, row_of = EMBEDDINGS[similarity_of(encoder)](encoder, [*queries.values(), *corpus.values()], batch_size)
     of_queries, of_corpus = row_of[: len(queries)], row_of[len(queries) :]
     for query, scores in zip(queries, score_texts(rows[of_queries], rows, of_corpus)):
         yield query, [ids[i] for i in top(scores, depth).tolist()]

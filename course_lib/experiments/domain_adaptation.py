@@ -11,8 +11,7 @@ import torch
 from course_lib.models import CrossEncoder
 from course_lib.search import BM25Search, mine_hard_negatives
 from course_lib.storage import fingerprint, in_chunks
-from course_lib.texts.labelled_tasks import TEXT_WORDS
-from course_lib.texts.python_docs import PythonDocs
+from course_lib.texts.python_docs import TEXT_WORDS, PythonDocs
 
 TARGET = ("networkx", "pandas", "sympy")  # graphs, tables and symbols
 SOURCE = ("numpy", "scipy", "sklearn", "matplotlib", "torch", "transformers", "datasets", "python")  # all the others

@@ -217,8 +217,7 @@ def _exported(tree, is_package, aliases):
         return {here for here, _ in aliases}
     statements = [statement for statement in _top_level(tree.body) if _assigns_all(statement)]
     constants = [node.value for s in statements for node in ast.walk(s) if isinstance(node, ast.Constant)]
-    listed = {value for value in constants if isinstance(value, str)}
-    return listed or {here for here, _ in aliases if here == "*"}
+    return {value for value in constants if isinstance(value, str)} or {here for here, _ in aliases if here == "*"}
 
 
 def _assigns_all(statement):

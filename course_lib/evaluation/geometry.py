@@ -17,7 +17,12 @@ def embedding_geometry(x: ArrayLike) -> dict[str, float]:
     - isoscore, 0 to 1: 1 where all components have the same variance (Rudman et al., 2022); 0 without variance
     Raises ValueError for other shapes and for NaN.
     """
-    x = _check(x)
+    x = np.asarray(x, dtype=np.float64)
+    if x.ndim != 2 or min(x.shape) < 2:
+        raise ValueError(f"`x` has shape {x.shape}; pass one row per text, (N, d), with N and d at least 2")
+    if not np.isfinite(x).all():
+        broken = np.count_nonzero(~np.isfinite(x))
+        raise ValueError(f"`x` holds {broken} values that are NaN or infinite; did the encoder's training diverge?")
     variances = _component_variances(x)
     return {
         "mean_cosine": _mean_cosine(x),
@@ -25,18 +30,6 @@ def embedding_geometry(x: ArrayLike) -> dict[str, float]:
         "participation_ratio": _participation_ratio(variances),
         "isoscore": _isoscore(variances),
     }
-
-
-def _check(x):
-    x = np.asarray(x, dtype=np.float64)
-    if x.ndim != 2 or min(x.shape) < 2:
-        raise ValueError(f"`x` has shape {x.shape}; pass one row per text, (N, d), with N and d at least 2")
-    if not np.isfinite(x).all():
-        raise ValueError(
-            f"`x` holds {np.count_nonzero(~np.isfinite(x))} values that are NaN or infinite; "
-            "training that diverged gives such embeddings"
-        )
-    return x
 
 
 def _mean_cosine(x):

@@ -115,10 +115,8 @@ def score_rankings(
         values[f"mrr@{k}"][query] = reciprocal_rank(ranked, grades, k)
         values["recall@100"][query] = recall_at_k(ranked, grades, 100)
     if judged:
-        raise ValueError(
-            f"`rankings` lacks {len(judged)} judged queries, first {next(iter(judged))!r}; "
-            "pass an empty list for a query for which nothing was found"
-        )
+        which = f"{len(judged)} judged queries, first {next(iter(judged))!r}"
+        raise ValueError(f"`rankings` lacks {which}; pass an empty list where nothing was found")
     return values
 
 
@@ -138,8 +136,7 @@ def rank(encoder: Encoder, queries: Texts, corpus: Texts, depth: int | None = No
 def _rank_each(encoder, queries, corpus, depth, batch_size):
     """Yield the rankings of `rank` query by query, so that a large corpus is never ranked for all queries at once."""
     ids = list(corpus)
-    embed = EMBEDDINGS[similarity_of(encoder)]
-    rows, row_of = embed(encoder, [*queries.values(), *corpus.values()], batch_size)
+    rows, row_of = EMBEDDINGS[similarity_of(encoder)](encoder, [*queries.values(), *corpus.values()], batch_size)
     of_queries, of_corpus = row_of[: len(queries)], row_of[len(queries) :]
     for query, scores in zip(queries, score_texts(rows[of_queries], rows, of_corpus)):
         yield query, [ids[i] for i in top(scores, depth).tolist()]
@@ -190,9 +187,7 @@ def evaluate_retrieval(
         relevant = {query: {i: g for i, g in grades.items() if i != query} for query, grades in relevant.items()}
     judged = {query: text for query, text in queries.items() if _relevant(relevant.get(query, {}))}
     if not judged:
-        raise ValueError(
-            f"`relevant` has no grade above 0 for any of the {len(queries)} `queries`; there is nothing to measure"
-        )
+        raise ValueError(f"`relevant` has no grade above 0 for any of the {len(queries)} `queries`; grade at least one")
     rankings = _rankings(encoder, judged, {i: corpus[i] for i in neutral_order(corpus)}, batch_size)
     if drop_identical:
         rankings = ((query, [i for i in ranked if i != query]) for query, ranked in rankings)
@@ -204,10 +199,8 @@ def _rankings(encoder, queries, corpus, batch_size):
         return _rank_each(encoder, queries, corpus, None, batch_size)
     ranker = getattr(encoder, "rank", encoder)
     if not callable(ranker):
-        raise TypeError(
-            f"`encoder` is a {type(encoder).__name__}; pass something with `.encode(texts)`, or a function "
-            "of (queries, corpus) that returns {query id: [corpus ids, best first]}"
-        )
+        expected = "an encoder, or a function of (queries, corpus) that returns {query id: [corpus ids, best first]}"
+        raise TypeError(f"`encoder` is a {type(encoder).__name__}; pass {expected}")
     return ranker(queries, corpus).items()
 
 
@@ -225,20 +218,14 @@ def _check_judgements(queries, corpus, relevant):
     check_texts(list(corpus.values()), "corpus", list(corpus))
     for query, grades in relevant.items():
         if not isinstance(grades, Mapping):
-            raise TypeError(
-                f"`relevant`[{query!r}] is a {type(grades).__name__}; "
-                "pass {corpus id: grade}, with grade 1 for relevant"
-            )
-    _check_known("query", [query for query in relevant if query not in queries])
-    _check_known("corpus", [i for grades in relevant.values() for i in grades if i not in corpus])
-
-
-def _check_known(kind, unknown):
-    if unknown:
-        raise ValueError(
-            f"`relevant` names {len(unknown)} {kind} ids that are not there, first {unknown[0]!r}; "
-            "drop them, or check that ids have the same type everywhere"
-        )
+            kind = type(grades).__name__
+            raise TypeError(f"`relevant`[{query!r}] is a {kind}; pass {{corpus id: grade}}, with grade 1 for relevant")
+    unknown_queries = [query for query in relevant if query not in queries]
+    unknown_texts = [i for grades in relevant.values() for i in grades if i not in corpus]
+    for kind, unknown in (("query", unknown_queries), ("corpus", unknown_texts)):
+        if unknown:
+            which = f"{len(unknown)} {kind} ids that are not there, first {unknown[0]!r}"
+            raise ValueError(f"`relevant` names {which}; drop them, or give ids the same type everywhere")
 
 
 def evaluate_reranking(encoder: Encoder, samples: Sequence[dict], k: int = 10, batch_size: int = 64) -> dict:

@@ -72,9 +72,7 @@ def paired_bootstrap(
     table_a, keys_a = _table(a, "a")
     table_b, keys_b = _table(b, "b", keys_a)
     if keys_a is None or keys_b is None:
-        raise TypeError(
-            "`a` and `b` must be {query id: value}, or lists of such dicts; a paired test matches queries by their ids"
-        )
+        raise TypeError("`a` and `b` must be {query id: value}, or lists of such dicts, to match queries by their ids")
     means = _resampled_means([table_a, table_b], samples, np.random.default_rng(seed))
     return _difference(table_a.mean() - table_b.mean(), means[0] - means[1], confidence)
 
@@ -124,27 +122,18 @@ def _table(values, name, keys=None):
     if isinstance(seeds[0], Mapping):
         keys = keys if keys is not None else list(seeds[0])
         for one in seeds:
-            _check_same_queries(one, keys, name)
+            if different := set(one).symmetric_difference(keys):
+                which = f"{len(different)} queries are measured on one side only, first {min(different, key=str)!r}"
+                raise ValueError(f"`{name}`: {which}; compare systems and seeds on the same queries")
         table = [[one[key] for key in keys] for one in seeds]
     else:
         keys, table = None, seeds
     table = np.asarray(table, dtype=np.float64)
     if table.ndim != 2 or table.shape[1] < 2:
-        raise ValueError(
-            f"`{name}` holds {table.shape[-1] if table.ndim == 2 else 'nested'} values; "
-            "pass one value per query, for at least 2 queries"
-        )
+        held = table.shape[-1] if table.ndim == 2 else "nested"
+        raise ValueError(f"`{name}` holds {held} values; pass one value per query, for at least 2 queries")
     _check_finite(table, name, "queries")
     return table, keys
-
-
-def _check_same_queries(values, keys, name):
-    different = set(values).symmetric_difference(keys)
-    if different:
-        raise ValueError(
-            f"`{name}`: {len(different)} queries are measured on one side only, first "
-            f"{min(different, key=str)!r}; compare systems and seeds on the same queries"
-        )
 
 
 def _similarities(values, scores, name):
@@ -161,22 +150,23 @@ def _check_finite(table, name, kind):
         raise ValueError(f"`{name}` holds {broken} values that are NaN or infinite; leave out {kind} without a value")
 
 
-def _check_samples(samples):
+# --------------------------------------------------------------------------- resampling
+
+
+def _chunks(n, samples):
+    """How many resamples of n values are drawn at a time, for `samples` in all."""
     if samples < 1:
         raise ValueError(f"`samples` is {samples}; it says how often to resample, 1,000 or more for a stable interval")
-
-
-# --------------------------------------------------------------------------- resampling
+    step = max(1, DRAWS_HELD // n)
+    return [min(step, samples - start) for start in range(0, samples, step)]
 
 
 def _resampled_means(tables, samples, rng):
     """Means of resampled tables, (samples,) each; all tables (seeds, queries) see the same queries."""
-    _check_samples(samples)
     queries = tables[0].shape[1]
-    step = max(1, DRAWS_HELD // queries)
     means = [[] for _ in tables]
-    for start in range(0, samples, step):
-        drawn = rng.integers(queries, size=(min(step, samples - start), queries))
+    for rows in _chunks(queries, samples):
+        drawn = rng.integers(queries, size=(rows, queries))
         for table, found in zip(tables, means):
             found.append(_mean_over_drawn_seeds(np.stack([of_seed[drawn].mean(1) for of_seed in table], axis=1), rng))
     return [np.concatenate(found) for found in means]
@@ -192,10 +182,7 @@ def _mean_over_drawn_seeds(values, rng):
 
 def _resampled_counts(n, samples, rng):
     """Yield (chunk, n) counts: how often each of n pairs is drawn in each resample of the chunk."""
-    _check_samples(samples)
-    step = max(1, DRAWS_HELD // n)
-    for start in range(0, samples, step):
-        rows = min(step, samples - start)
+    for rows in _chunks(n, samples):
         drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
         yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
 

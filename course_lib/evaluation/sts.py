@@ -53,10 +53,8 @@ def _check_pairs(sentences1, sentences2):
     check_texts(sentences1, "sentences1")
     check_texts(sentences2, "sentences2")
     if len(sentences1) != len(sentences2):
-        raise ValueError(
-            f"`sentences1` holds {len(sentences1)} sentences and `sentences2` {len(sentences2)}; "
-            "sentence i of one is compared with sentence i of the other, so pass equally many"
-        )
+        counts = f"`sentences1` holds {len(sentences1)} sentences and `sentences2` {len(sentences2)}"
+        raise ValueError(f"{counts}; sentence i of one is compared with sentence i of the other, so pass equally many")
 
 
 def check_scores(scores: ArrayLike) -> np.ndarray:

@@ -8,6 +8,7 @@ tuning is gone. What ships is `data/base-encoder/`; its README carries the log.
 import argparse
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from transformers import AutoModel, AutoTokenizer, BertForMaskedLM, PreTrainedTo
 from course_lib.models import SentenceEncoder
 from course_lib.models.folders import write_sentence_transformers
 from course_lib.models.minilm import minilm_folder
-from course_lib.objectives import MaskedLanguageModel
+from course_lib.objectives import MaskedLanguageModel, Objective
 from course_lib.storage import DATA, write_atomically
 from course_lib.texts import python_docs
 from course_lib.training import TrainingConfig, train
@@ -39,14 +40,9 @@ def choose_pieces(tokenizer, texts: list[str], size: int = WORD_PIECES) -> list[
     vocabulary = tokenizer.get_vocab()
     used = Counter(i for row in tokenizer(texts, add_special_tokens=False)["input_ids"] for i in row)
     always = [i for piece, i in vocabulary.items() if len(piece.removeprefix("##")) == 1 and piece.isascii()]
-    ranked = dict.fromkeys(
-        [
-            *tokenizer.all_special_ids,
-            *always,
-            *(i for i, _ in used.most_common()),
-            *range(vocabulary["the"], len(vocabulary)),
-        ]
-    )
+    frequent = [i for i, _ in used.most_common()]
+    english = range(vocabulary["the"], len(vocabulary))
+    ranked = dict.fromkeys([*tokenizer.all_special_ids, *always, *frequent, *english])
     return sorted(list(ranked)[:size])
 
 
@@ -63,8 +59,8 @@ def prune(folder: Path, texts: list[str], layers: int = LAYERS, fresh_layers: in
     kept = choose_pieces(tokenizer, texts)
     pieces = {i: p for p, i in tokenizer.get_vocab().items()}
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    state["model"]["vocab"] = {pieces[old]: new for new, old in enumerate(kept)}
     new_id = {old: new for new, old in enumerate(kept)}
+    state["model"]["vocab"] = {pieces[old]: new for old, new in new_id.items()}
     for token in state["added_tokens"]:
         token["id"] = new_id[token["id"]]
     if "special_tokens" in (state.get("post_processor") or {}):
@@ -75,11 +71,9 @@ def prune(folder: Path, texts: list[str], layers: int = LAYERS, fresh_layers: in
             name, old = state["post_processor"][end]
             state["post_processor"][end] = [name, new_id[old]]
     state["truncation"] = state["padding"] = None
-    small = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(state)),
-        model_max_length=128,
-        **{f"{n}_token": getattr(tokenizer, f"{n}_token") for n in ("pad", "unk", "cls", "sep", "mask")},
-    )
+    special = {f"{n}_token": getattr(tokenizer, f"{n}_token") for n in ("pad", "unk", "cls", "sep", "mask")}
+    backend = Tokenizer.from_str(json.dumps(state))
+    small = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=128, **special)
     old = model.embeddings.word_embeddings.weight.data
     model.resize_token_embeddings(len(kept))
     model.embeddings.word_embeddings.weight.data.copy_(old[kept])
@@ -97,10 +91,8 @@ def prune(folder: Path, texts: list[str], layers: int = LAYERS, fresh_layers: in
 def forget_start(encoder: SentenceEncoder):
     """Make the embeddings of [CLS] and of the first position random: what [CLS] had learnt to gather is gone."""
     embeddings = encoder.transformer.embeddings
-    for table, row in (
-        (embeddings.word_embeddings, encoder.tokenizer.cls_token_id),
-        (embeddings.position_embeddings, 0),
-    ):
+    rows = ((embeddings.word_embeddings, encoder.tokenizer.cls_token_id), (embeddings.position_embeddings, 0))
+    for table, row in rows:
         table.weight.data[row].normal_(std=float(table.weight.data.std()))
 
 
@@ -134,16 +126,27 @@ def held_out_loss(objective: MaskedLanguageModel, passages: list[str]) -> float:
     objective: its noise is the same in every call.
     passages: texts.
     """
-    total = count = 0
     generator = torch.Generator().manual_seed(1)
     mask_probability, objective.mask_probability = objective.mask_probability, 0.15
-    with torch.inference_mode():
-        for start in range(0, len(passages), 64):
-            batch = objective.collate(passages[start : start + 64], generator)
-            hidden = int((batch["labels"] != -100).sum())
-            total += float(objective({k: v.to(objective.encoder.device) for k, v in batch.items()})) * hidden
-            count += hidden
+    batches = (objective.collate(passages[start : start + 64], generator) for start in range(0, len(passages), 64))
+    loss = loss_per_token(objective, batches)
     objective.mask_probability = mask_probability
+    return loss
+
+
+@torch.inference_mode()
+def loss_per_token(objective: Objective, batches: Iterable[dict[str, torch.Tensor]]) -> float:
+    """The mean loss over all tokens that have a label.
+
+    objective: one whose loss is the mean over the labelled tokens of a batch.
+    batches: as the objective collates them, with "labels" that are -100 where a token has none.
+    Returns the loss in nats per token.
+    """
+    total = count = 0
+    for batch in batches:
+        labelled = int((batch["labels"] != -100).sum())
+        total += float(objective({k: v.to(objective.encoder.device) for k, v in batch.items()})) * labelled
+        count += labelled
     return total / count
 
 
@@ -185,43 +188,26 @@ def main():
     objective.hidden = True
     parts.append(_train_part(objective, docs, options, options.last_steps, options.learning_rate / 5, "last"))
     save_masked_lm(objective, options.output)
-    log = {
-        "options": {k: str(v) for k, v in vars(options).items() if k not in ("output", "checkpoints")},
-        "passages": len(docs.train.passages),
-        "parts": parts,
-    }
+    settings = {k: str(v) for k, v in vars(options).items() if k not in ("output", "checkpoints")}
+    log = {"options": settings, "passages": len(docs.train.passages), "parts": parts}
     write_atomically(options.output / "training-log.json", json.dumps(log, indent=1) + "\n")
 
 
 def _train_part(objective, docs, options, steps, rate, name):
     """Train for so many steps; returns the part's log."""
-    config = TrainingConfig(
-        steps=steps,
-        batch_size=options.batch_size,
-        learning_rate=rate,
-        warmup_ratio=0.05,
-        schedule="cosine",
-        evaluate_every=max(1, steps // 6),
-        checkpoint_every=max(1, steps // 20),
-    )
+    optimisation = {"learning_rate": rate, "warmup_ratio": 0.05, "schedule": "cosine"}
+    every = {"evaluate_every": max(1, steps // 6), "checkpoint_every": max(1, steps // 20)}
+    config = TrainingConfig(steps=steps, batch_size=options.batch_size, **optimisation, **every)
     unseen = docs.validation.passages[:256]
-    record = train(
-        objective,
-        docs.train.passages,
-        config,
-        output=options.checkpoints and options.checkpoints / name,
-        resume=options.checkpoints is not None,
-        evaluate=lambda encoder: {"negative_loss": -held_out_loss(objective, unseen)},
-    )
-    return {
-        "steps": steps,
-        "learning_rate": rate,
-        "precision": record.precision,
-        "seconds": record.seconds,
-        "tokens_per_second": record.tokens_per_second,
-        "evaluations": record.evaluations,
-        "loss": [round(x, 4) for x in record.losses[:: max(1, steps // 100)]],
-    }
+
+    def evaluate(encoder):
+        return {"negative_loss": -held_out_loss(objective, unseen)}
+
+    output = options.checkpoints and options.checkpoints / name
+    record = train(objective, docs.train.passages, config, output, resume=output is not None, evaluate=evaluate)
+    log = {k: getattr(record, k) for k in ("precision", "seconds", "tokens_per_second", "evaluations")}
+    losses = [round(x, 4) for x in record.losses[:: max(1, steps // 100)]]
+    return {"steps": steps, "learning_rate": rate, **log, "loss": losses}
 
 
 if __name__ == "__main__":

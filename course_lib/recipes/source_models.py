@@ -17,6 +17,7 @@ from safetensors.torch import load_model, save_model
 from course_lib.experiments import domain_adaptation as adaptation
 from course_lib.models import CrossEncoder, QueryGenerator, SentenceEncoder
 from course_lib.objectives import Objective, QueryGeneration, Relevance
+from course_lib.recipes.base_encoder import loss_per_token
 from course_lib.search import BM25Search
 from course_lib.storage import DATA, write_atomically
 from course_lib.texts import python_docs
@@ -26,6 +27,7 @@ LAYERS = {"query-generator": 3, "cross-encoder": 4}  # what fits into 30 MB, in 
 LENGTH = {"query-generator": 64, "cross-encoder": 96}  # tokens: of a passage; of a query and a passage together
 DRAWS = 6  # for the generator, of which sentence is missing from a passage
 HARD, RANDOM = 1, 2  # negatives per query: those that BM25 finds alone teach too little at first, they are too hard
+Parts = dict[str, tuple[int, Callable]]  # {name: (steps, a function that gives its examples)}
 
 
 def lower_layers(layers: int, max_length: int) -> SentenceEncoder:
@@ -139,12 +141,7 @@ def train_cross_encoder(
 
 
 def train_parts(
-    objective: Objective,
-    parts: dict[str, tuple[int, Callable]],
-    config: TrainingConfig,
-    output: Path | None,
-    progress: bool,
-    evaluate: Callable,
+    objective: Objective, parts: Parts, config: TrainingConfig, output: Path | None, progress: bool, evaluate: Callable
 ) -> dict[str, TrainingRecord]:
     """Train on one part after the other, with four evaluations each.
 
@@ -196,16 +193,10 @@ def with_negatives(pairs: list[tuple[str, str]], passages: dict[str, str], count
     return [(query, passages[i], *(passages[n] for n in negatives)) for (query, i), negatives in drawn]
 
 
-@torch.inference_mode()
 def token_loss(objective: QueryGeneration, pairs: list[tuple[str, str]]) -> float:
     """The loss on (passage, query) pairs, in nats per token of the queries."""
-    total = count = 0
-    for start in range(0, len(pairs), 32):
-        batch = objective.collate(objective.prepare(pairs[start : start + 32]), None)
-        tokens = int((batch["labels"] != -100).sum())
-        total += float(objective({k: v.to(objective.encoder.device) for k, v in batch.items()})) * tokens
-        count += tokens
-    return total / count
+    chunks = (pairs[start : start + 32] for start in range(0, len(pairs), 32))
+    return loss_per_token(objective, (objective.collate(objective.prepare(chunk), None) for chunk in chunks))
 
 
 def share_first(cross_encoder: CrossEncoder, examples: list[tuple]) -> float:
@@ -233,14 +224,8 @@ def main():
 
 
 def _log(record):
-    return {
-        "config": record.config,
-        "precision": record.precision,
-        "seconds": round(record.seconds),
-        "texts": record.texts,
-        "evaluations": record.evaluations,
-        "loss": [round(x, 4) for x in record.losses[::10]],
-    }
+    log = {key: getattr(record, key) for key in ("config", "precision", "seconds", "texts", "evaluations")}
+    return {**log, "seconds": round(record.seconds), "loss": [round(x, 4) for x in record.losses[::10]]}
 
 
 if __name__ == "__main__":

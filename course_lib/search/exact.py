@@ -80,10 +80,8 @@ class ExactSearch:
         if isinstance(query, str):
             return self.search([query], k)[0]
         rows, row_of = EMBEDDINGS[self.similarity](self.encoder, query, self.batch_size, name="query")
-        return [self._hits(scores, k) for scores in score_texts(rows[row_of], self.rows, self.row_of)]
-
-    def _hits(self, scores, k):
-        return [Hit(self.ids[i], float(scores[i]), self.texts[i]) for i in top(scores, k)]
+        found = score_texts(rows[row_of], self.rows, self.row_of)
+        return [[Hit(self.ids[i], float(scores[i]), self.texts[i]) for i in top(scores, k)] for scores in found]
 
     def cache_key(self) -> dict[str, Any]:
         """What the results depend on, for `storage.fingerprint`.
@@ -141,10 +139,9 @@ def distinct_embeddings(
         raise ValueError(f"the encoder gives shape {rows.shape} for {len(row_of)} texts; it must give one row per text")
     broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(broken):
-        raise ValueError(
-            f"the encoder gives NaN or infinite embeddings for {len(broken)} of {len(rows)} texts, first "
-            f"{list(row_of)[broken[0]][:80]!r}; if its training diverged, lower the learning rate"
-        )
+        which = f"{len(broken)} of {len(rows)} texts, first {list(row_of)[broken[0]][:80]!r}"
+        fix = "if its training diverged, lower the learning rate"
+        raise ValueError(f"the encoder gives NaN or infinite embeddings for {which}; {fix}")
     return rows, np.array([row_of[text] for text in texts], dtype=np.int64)
 
 

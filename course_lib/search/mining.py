@@ -45,15 +45,11 @@ def mine_hard_negatives(
         for start in range(0, len(ids), QUERIES_AT_ONCE):
             chunk = ids[start : start + QUERIES_AT_ONCE]
             k = per_retriever + max(len(answers[query]) for query in chunk)
-            found = {
-                name: searcher.search([queries[query] for query in chunk], k) for name, searcher in retrievers.items()
-            }
+            texts = [queries[query] for query in chunk]
+            found = {name: searcher.search(texts, k) for name, searcher in retrievers.items()}
             for place, query in enumerate(chunk):
-                ranked = {
-                    name: _negatives(hits[place], answers[query], corpus, name)[:per_retriever]
-                    for name, hits in found.items()
-                }
-                mined[query] = _union(ranked, corpus)
+                left = {name: _negatives(hits[place], answers[query], corpus, name) for name, hits in found.items()}
+                mined[query] = _union({name: ids[:per_retriever] for name, ids in left.items()}, corpus)
             bar.update(len(chunk))
     return mined
 
@@ -70,9 +66,7 @@ def _answers(query, text, corpus, relevant, by_text):
 def _negatives(hits, answers, corpus, name):
     unknown = next((hit.id for hit in hits if hit.id not in corpus), None)
     if unknown is not None:
-        raise ValueError(
-            f"retriever {name!r} found {unknown!r}, which is not in `corpus`; build it from the same texts"
-        )
+        raise ValueError(f"retriever {name!r} found {unknown!r}, which is not in `corpus`; build it on the same texts")
     return [hit.id for hit in hits if hit.id not in answers]
 
 

@@ -20,19 +20,9 @@ from tqdm.auto import tqdm
 
 from course_lib.texts.prose import parse_docstring
 
-LIBRARIES = {  # import name → the distribution that contains it
-    "numpy": "numpy",
-    "scipy": "scipy",
-    "pandas": "pandas",
-    "sklearn": "scikit-learn",
-    "matplotlib": "matplotlib",
-    "networkx": "networkx",
-    "sympy": "sympy",
-    "torch": "torch",
-    "transformers": "transformers",
-    "datasets": "datasets",
-    "python": None,
-}
+_NAMES = "numpy scipy pandas sklearn matplotlib networkx sympy torch transformers datasets python".split()
+# import name → the distribution that contains it; the standard library has none
+LIBRARIES = {name: name for name in _NAMES} | {"sklearn": "scikit-learn", "python": None}
 _SKIPPED_FOLDERS = frozenset(
     "tests test testing _vendor vendor site-packages dist-packages idlelib lib2to3 "
     "__pycache__ _examples benchmarks pydoc_data ensurepip turtledemo".split()
@@ -150,11 +140,8 @@ def _dotted(node):
     return node.id if isinstance(node, ast.Name) else None
 
 
-def _doc_call(node, module):
+def _doc_call(call, module):
     """(name, docstring) of add_newdoc("module", "name", text), add_newdoc("name", text) or add_docstr(obj, text)."""
-    if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
-        return
-    call = node.value
     function = getattr(call.func, "id", getattr(call.func, "attr", None))
     if function not in _DOC_CALLS or len(call.args) < 2:
         return
@@ -188,16 +175,15 @@ def _definitions(body, prefix, inside_class=False):
             if node.name.startswith("_"):
                 continue
             is_class = isinstance(node, ast.ClassDef)
-            text = ast.get_docstring(node, clean=False)
             name = f"{prefix}.{node.name}"
-            if text:
+            if text := ast.get_docstring(node, clean=False):
                 yield name, "class" if is_class else "method" if inside_class else "function", text
             if is_class:
                 yield from _definitions(node.body, name, inside_class=True)
         elif isinstance(node, (ast.If, ast.Try)):
             yield from _definitions(node.body, prefix, inside_class)
-        elif isinstance(node, ast.Expr):
-            yield from _doc_call(node, prefix)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield from _doc_call(node.value, prefix)
         elif isinstance(node, ast.Assign):
             yield from _doc_assignment(node, prefix)
 
@@ -229,14 +215,9 @@ def _exported(tree, is_package, aliases):
     """The imported names that a module offers: all of a package's, else those in `__all__` or of a star import."""
     if is_package:
         return {here for here, _ in aliases}
-    listed = {
-        node.value
-        for statement in _top_level(tree.body)
-        if _assigns_all(statement)
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    return listed or {here for here, _ in aliases if here == "*"}
+    statements = [statement for statement in _top_level(tree.body) if _assigns_all(statement)]
+    constants = [node.value for s in statements for node in ast.walk(s) if isinstance(node, ast.Constant)]
+    return {value for value in constants if isinstance(value, str)} or {here for here, _ in aliases if here == "*"}
 
 
 def _assigns_all(statement):
@@ -249,18 +230,13 @@ def _read_file(job):
     path, module, is_package = job
     try:
         source = Path(path).read_text(encoding="utf-8")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other people's invalid escapes
+        with warnings.catch_warnings(action="ignore"):  # other people's invalid escapes
             tree = ast.parse(source)
     except (SyntaxError, UnicodeDecodeError, OSError, ValueError):
         return module, [], [], set()
-    found = []
-    text = ast.get_docstring(tree, clean=False)
-    candidates = ([(module, "module", text)] if text else []) + list(_definitions(tree.body, module))
-    for name, kind, text in candidates:
-        doc = parse_docstring(text)
-        if doc.summary or doc.description:
-            found.append((name, kind, doc))
+    candidates = [(module, "module", ast.get_docstring(tree, clean=False) or ""), *_definitions(tree.body, module)]
+    parsed = [(name, kind, parse_docstring(text)) for name, kind, text in candidates]
+    found = [(name, kind, doc) for name, kind, doc in parsed if doc.summary or doc.description]
     aliases = list(_imports(tree, module, is_package))
     if module in _OFFERS:
         aliases.append(("*", _OFFERS[module]))
@@ -272,20 +248,16 @@ def _read_file(job):
 
 def _jobs(library):
     root = library_folder(library)
-    if root is None:
-        return
-    for folder, subfolders, files in os.walk(root):
+    for folder, subfolders, files in os.walk(root) if root else ():
         subfolders[:] = sorted(s for s in subfolders if s not in _SKIPPED_FOLDERS and s.isidentifier())
-        parts = Path(folder).relative_to(root).parts
+        package = [*([] if library == "python" else [library]), *Path(folder).relative_to(root).parts]
         for file in sorted(files):
             if not file.endswith(".py") or file.startswith(("test_", "conftest", "_antlr", "setup")):
                 continue
-            stem = file[:-3]
-            is_package = stem == "__init__"
-            module = ".".join([*([] if library == "python" else [library]), *parts, *([] if is_package else [stem])])
-            module = _RENAMED.get(module, module)
+            is_package = file == "__init__.py"
+            module = ".".join(package if is_package else [*package, file.removesuffix(".py")])
             if module:
-                yield os.path.join(folder, file), module, is_package
+                yield os.path.join(folder, file), _RENAMED.get(module, module), is_package
 
 
 def _tables(names, aliases):
@@ -413,20 +385,17 @@ def _library_documents(library, results):
     for _, definitions, _, _ in results:
         for name, kind, doc in definitions:
             found.setdefault(name, (kind, doc))
-    public = _public_names(
-        {name: kind for name, (kind, _) in found.items()}, {r[0]: r[2] for r in results}, {r[0]: r[3] for r in results}
-    )
+    kinds = {name: kind for name, (kind, _) in found.items()}
+    public = _public_names(kinds, {r[0]: r[2] for r in results}, {r[0]: r[3] for r in results})
     named, seen = {}, set()
     for full in sorted(found, key=lambda f: _choice(public[f], found[f][0])):
-        kind, doc = found[full]
+        name, (kind, doc) = public[full], found[full]
         paragraphs = [doc.summary, *doc.description, *doc.details]
-        text = str(paragraphs)
-        if public[full] in named or text in seen:  # the same docstring under another name
+        if name in named or str(paragraphs) in seen:  # the same docstring under another name
             continue
-        seen.add(text)
-        named[public[full]] = Document(
-            public[full], library, kind, paragraphs, 1 + len(doc.description), [(full, n) for n in doc.see_also]
-        )
+        seen.add(str(paragraphs))
+        links = [(full, n) for n in doc.see_also]
+        named[name] = Document(name, library, kind, paragraphs, 1 + len(doc.description), links)
     lookup = {**{n: n for n in named}, **{f: public[f] for f in found if public[f] in named}}
     for document in named.values():
         links = (_resolve(name, full, document.name, library, lookup) for full, name in document.see_also)
@@ -445,7 +414,6 @@ def _resolve(name, full, public, library, lookup):
     for start in (public, full):
         parts = start.split(".")
         for depth in range(len(parts) - 1, 0, -1):
-            hit = lookup.get(".".join([*parts[:depth], name]))
-            if hit:
+            if hit := lookup.get(".".join([*parts[:depth], name])):
                 return hit
     return lookup.get(name) or lookup.get(f"{library}.{name}")

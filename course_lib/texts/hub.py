@@ -14,6 +14,9 @@ _SPLITS = ("train", "validation", "dev", "test")
 _FILES = ("corpus.jsonl", *(split + suffix for split in _SPLITS for suffix in (".csv", ".jsonl")))
 
 
+BeirSet = tuple[dict[str, str], dict[str, str], dict[str, dict[str, int]]]  # queries, corpus, judgements
+
+
 def load_sts(name: str | Path = STSB, split: str = "test") -> tuple[list[str], list[str], list[float]]:
     """Load sentence pairs with the similarity that people gave them.
 
@@ -23,14 +26,12 @@ def load_sts(name: str | Path = STSB, split: str = "test") -> tuple[list[str], l
     Raises FileNotFoundError where the set is neither here nor on the hub, ValueError where a column is missing.
     """
     folder = local_copy(name)
-    rows = _table(folder, split) if folder else _from_hub(name, split=split)
+    rows = _rows(folder / f"{split}.csv") if folder else _from_hub(name, split=split)
     _require(rows, ("sentence1", "sentence2", "score"), name)
     return [r["sentence1"] for r in rows], [r["sentence2"] for r in rows], [_number(r["score"], name) for r in rows]
 
 
-def load_beir(
-    name: str | Path = "mteb/scifact", split: str = "test"
-) -> tuple[dict[str, str], dict[str, str], dict[str, dict[str, int]]]:
+def load_beir(name: str | Path = "mteb/scifact", split: str = "test") -> BeirSet:
     """Load queries, the corpus they search, and the judgements of relevance.
 
     name: a hub set with the configurations corpus, queries and default, as mteb keeps them, or a folder with
@@ -42,34 +43,23 @@ def load_beir(
     """
     folder = local_copy(name)
     if folder:
-        corpus, queries = (_jsonl(folder / f"{part}.jsonl") for part in ("corpus", "queries"))
-        judgements = _judgements(folder, split)
+        corpus, queries = (_rows(folder / f"{part}.jsonl") for part in ("corpus", "queries"))
+        judgements = _rows(folder / "qrels" / f"{split}.tsv")
     else:
-        corpus, queries, judgements = (
-            _from_hub(name, "corpus"),
-            _from_hub(name, "queries"),
-            _from_hub(name, "default", split),
-        )
-    for rows, columns in (
-        (corpus, ("_id", "text")),
-        (queries, ("_id", "text")),
-        (judgements, ("query-id", "corpus-id", "score")),
-    ):
-        _require(rows, columns, name)
+        corpus, queries = (_from_hub(name, part) for part in ("corpus", "queries"))
+        judgements = _from_hub(name, "default", split)
+    _require(corpus, ("_id", "text"), name)
+    _require(queries, ("_id", "text"), name)
+    _require(judgements, ("query-id", "corpus-id", "score"), name)
     qrels = defaultdict(dict)
     for row in judgements:
         qrels[str(row["query-id"])][str(row["corpus-id"])] = int(_number(row["score"], name))
     texts = {str(r["_id"]): r["text"] for r in queries}
     unknown = sorted(set(qrels) - set(texts))
     if unknown:
-        raise ValueError(
-            f"{name!r}: {len(unknown)} judged queries have no text in queries.jsonl, {unknown[0]!r} among them"
-        )
-    return (
-        {i: texts[i] for i in qrels},
-        {str(r["_id"]): f"{r.get('title') or ''} {r['text']}".strip() for r in corpus},
-        dict(qrels),
-    )
+        raise ValueError(f"{name!r}: {len(unknown)} judged queries have no text in queries, such as {unknown[0]!r}")
+    documents = {str(r["_id"]): f"{r.get('title') or ''} {r['text']}".strip() for r in corpus}
+    return {i: texts[i] for i in qrels}, documents, dict(qrels)
 
 
 def load_reranking(name: str | Path = ASK_UBUNTU, split: str = "test") -> list[dict]:
@@ -81,7 +71,7 @@ def load_reranking(name: str | Path = ASK_UBUNTU, split: str = "test") -> list[d
     Raises FileNotFoundError where the set is neither here nor on the hub, ValueError where a column is missing.
     """
     folder = local_copy(name)
-    rows = _jsonl(folder / f"{split}.jsonl") if folder else _from_hub(name, split=split)
+    rows = _rows(folder / f"{split}.jsonl") if folder else _from_hub(name, split=split)
     _require(rows, ("query", "positive", "negative"), name)
     return [{key: row[key] for key in ("query", "positive", "negative")} for row in rows]
 
@@ -135,8 +125,7 @@ def _from_hub(name, configuration=None, split=None):
         found = datasets.load_dataset(name, configuration, split=split, revision=_REVISIONS.get(name))
     except Exception as error:  # the library raises a dozen kinds of errors; the reader has to do the same about each
         raise FileNotFoundError(
-            f"{name!r} could not be loaded from the Hugging Face hub: "
-            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}. "
+            f"{name!r} could not be loaded from the hub ({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
             "It needs a network (and HF_HUB_OFFLINE unset), or a local copy: set COURSE_DATA to the folder that holds "
             f"{Path(name).name}/ (COURSE_DATA is {os.environ.get('COURSE_DATA') or 'not set'})."
         ) from error
@@ -146,25 +135,11 @@ def _from_hub(name, configuration=None, split=None):
 # --------------------------------------------------------------------------- local files
 
 
-def _file(path):
+def _rows(path):
     if not path.is_file():
-        there = sorted(p.name for p in path.parent.glob("*")) if path.parent.is_dir() else []
-        raise FileNotFoundError(
-            f"{path.name!r} is not in {str(path.parent)!r}, which has {', '.join(there) or 'nothing'}"
-        )
-    return path
-
-
-def _table(folder, split):
-    return [row for _, row in read_rows(_file(folder / f"{split}.csv"))]
-
-
-def _jsonl(path):
-    return [row for _, row in read_rows(_file(path))]
-
-
-def _judgements(folder, split):
-    return [row for _, row in read_rows(_file(folder / "qrels" / f"{split}.tsv"))]
+        there = ", ".join(sorted(p.name for p in path.parent.glob("*"))) or "nothing"
+        raise FileNotFoundError(f"{path.name!r} is not in {str(path.parent)!r}, which has {there}")
+    return [row for _, row in read_rows(path)]
 
 
 def _require(rows, columns, name):

@@ -16,11 +16,10 @@ POOL = 1000  # number of candidates of a labelled task
 _NUMERICAL = ("numpy", "scipy", "torch", "sklearn", "pandas")
 # same name, but another operation (found by reading every pair)
 _FALSE_FRIENDS = frozenset(
-    """
-    scipy.stats.bartlett torch.distributed.broadcast torch.clone torch.cond numpy.char.equal scipy.optimize.fmin
-    scipy.interpolate.insert torch.func.jvp torch.distributions.pad torch.polar sklearn.utils.resample torch.select
-    scipy.signal.square torch.typename scipy.fftpack.diff scipy.stats.power scipy.signal.normalize scipy.sparse.rand
-    """.split()
+    "scipy.stats.bartlett torch.distributed.broadcast torch.clone torch.cond numpy.char.equal scipy.optimize.fmin "
+    "scipy.interpolate.insert torch.func.jvp torch.distributions.pad torch.polar sklearn.utils.resample torch.select "
+    "scipy.signal.square torch.typename scipy.fftpack.diff scipy.stats.power scipy.signal.normalize "
+    "scipy.sparse.rand".split()
 )
 
 
@@ -70,10 +69,8 @@ def read_questions(path: str | Path = QUESTIONS) -> list[dict]:
     Raises FileNotFoundError where the file is missing: without its questions the corpus would be split differently.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"`path` {str(path)!r} does not exist. The questions ship with the course and decide the test split; "
-            "restore the course's data folder (git checkout data) or install the course again (pip install -e .)"
-        )
+        fix = "restore the course's data folder (git checkout data) or install the course again (pip install -e .)"
+        raise FileNotFoundError(f"`path` {str(path)!r} does not exist, and the questions decide the test split; {fix}")
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
@@ -86,12 +83,8 @@ def labelled_tasks(documents: list[Document], questions: Iterable[dict] = ()) ->
     """
     by_name = {d.name: d for d in documents}
     public = [d for d in documents if is_public(d.name)]
-    tasks = [
-        _summary_to_description(public),
-        _see_also(public, by_name),
-        _questions(public, by_name, questions),
-        _across_libraries(documents, by_name),
-    ]
+    tasks = [_summary_to_description(public), _see_also(public, by_name), _questions(public, by_name, questions)]
+    tasks.append(_across_libraries(documents, by_name))
     return {t.name: t for t in tasks if t.queries}
 
 
@@ -103,24 +96,17 @@ def same_operation(documents: list[Document]) -> list[tuple[str, str]]:
     """
     groups = defaultdict(list)
     for d in documents:
-        if (
-            d.library in _NUMERICAL
-            and d.kind in ("function", "class")
-            and d.name.count(".") <= 2
-            and is_public(d.name)
-            and d.name not in _FALSE_FRIENDS
-            and d.name.islower()
-            and len(d.text.split()) >= 8
-        ):
+        simple_name = is_public(d.name) and d.name.islower() and d.name.count(".") <= 2
+        operation = d.library in _NUMERICAL and d.kind in ("function", "class") and d.name not in _FALSE_FRIENDS
+        if simple_name and operation and len(d.text.split()) >= 8:
             groups[split_key(d.name)].append(d)
     pairs = []
     for _, group in sorted(groups.items()):
-        group.sort(key=lambda d: (_NUMERICAL.index(d.library), d.name.count("."), d.name))
-        seen = {group[0].library}
-        for d in group[1:]:
-            if d.library not in seen:
-                seen.add(d.library)
-                pairs.append((group[0].name, d.name))
+        of_library = {}
+        for d in sorted(group, key=lambda d: (_NUMERICAL.index(d.library), d.name.count("."), d.name)):
+            of_library.setdefault(d.library, d.name)
+        first, *others = of_library.values()
+        pairs += [(first, other) for other in others]
     return pairs
 
 
@@ -131,42 +117,28 @@ def _summary_to_description(public):
     pairs = {d.name: d for d in public if len(d.summary.split()) >= 4 and len(d.body.split()) >= 10}
     bodies = Counter(_cut(d.body) for d in pairs.values())  # two equal descriptions would both be the answer
     names = _sample([n for n, d in pairs.items() if bodies[_cut(d.body)] == 1 and d.summary not in d.body], POOL)
-    return RetrievalTask(
-        "summary_to_description",
-        "Summary → description",
-        "ndcg@10",
-        {f"summary of {n}": _cut(pairs[n].summary) for n in names},
-        {n: _cut(pairs[n].body) for n in names},
-        {f"summary of {n}": {n: 1} for n in names},
-    )
+    queries = {f"summary of {n}": _cut(pairs[n].summary) for n in names}
+    corpus = {n: _cut(pairs[n].body) for n in names}
+    relevant = {f"summary of {n}": {n: 1} for n in names}
+    return RetrievalTask("summary_to_description", "Summary → description", "ndcg@10", queries, corpus, relevant)
 
 
 def _see_also(public, by_name):
     linked = {d.name: [n for n in d.see_also if n in by_name and is_public(n)] for d in public if d.summary}
     names = _sample([n for n, links in linked.items() if links], POOL // 3)
-    answers = {n for name in names for n in linked[name]} | set(names)
-    return RetrievalTask(
-        "see_also",
-        "See also",
-        "ndcg@10",
-        {n: _cut(by_name[n].text) for n in names},
-        _pool(public, by_name, answers),
-        {n: dict.fromkeys(linked[n], 1) for n in names},
-    )
+    queries = {n: _cut(by_name[n].text) for n in names}
+    relevant = {n: dict.fromkeys(linked[n], 1) for n in names}
+    corpus = _pool(public, by_name, {n for name in names for n in linked[name]} | set(names))
+    return RetrievalTask("see_also", "See also", "ndcg@10", queries, corpus, relevant)
 
 
 def _questions(public, by_name, questions):
     asked = {f"question {i}": q for i, q in enumerate(questions)}
     asked = {i: q for i, q in asked.items() if any(n in by_name for n in q["answers"])}
     relevant = {i: {n: 1 for n in q["answers"] if n in by_name} for i, q in asked.items()}
-    return RetrievalTask(
-        "questions",
-        "Questions",
-        "ndcg@10",
-        {i: q["question"] for i, q in asked.items()},
-        _pool(public, by_name, {n for r in relevant.values() for n in r}),
-        relevant,
-    )
+    queries = {i: q["question"] for i, q in asked.items()}
+    corpus = _pool(public, by_name, {n for r in relevant.values() for n in r})
+    return RetrievalTask("questions", "Questions", "ndcg@10", queries, corpus, relevant)
 
 
 def _across_libraries(documents, by_name):
@@ -174,14 +146,9 @@ def _across_libraries(documents, by_name):
     relevant = defaultdict(dict)
     for a, b in pairs:
         relevant[a][b] = 1
-    return RetrievalTask(
-        "across_libraries",
-        "Across libraries",
-        "map",
-        {a: _nameless(by_name[a]) for a in relevant},
-        {b: _nameless(by_name[b]) for _, b in pairs},
-        dict(relevant),
-    )
+    queries = {a: _nameless(by_name[a]) for a in relevant}
+    corpus = {b: _nameless(by_name[b]) for _, b in pairs}
+    return RetrievalTask("across_libraries", "Across libraries", "map", queries, corpus, dict(relevant))
 
 
 def _cut(text):

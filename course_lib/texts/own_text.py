@@ -10,6 +10,7 @@ from course_lib.texts.prose import plain, split_sentences
 
 TABLES = (".csv", ".tsv", ".jsonl")
 NOTES = (".txt", ".md")
+_READ = f"{', '.join((*NOTES, *TABLES))}, or a folder of {' and '.join(NOTES)} files"
 _UNITS = ("line", "paragraph", "sentence")
 
 
@@ -31,9 +32,7 @@ def load(path: str | Path, column: str | None = None, unit: str | None = None) -
     if path.suffix in TABLES and path.is_file():
         texts = [piece for text in _column(path, column) for piece in (_pieces(text, unit) if unit else [text])]
     elif column is not None:
-        raise ValueError(
-            f"`column` {column!r} needs a table ({', '.join(TABLES)}), and `path` is {path.name!r}; leave it out"
-        )
+        raise ValueError(f"`column` {column!r} needs a table ({', '.join(TABLES)}), not {path.name!r}; leave it out")
     else:
         texts = [piece for file in _notes(path) for piece in _pieces(_note(file), unit)]
     texts = list(dict.fromkeys(" ".join(t.split()) for t in texts if t.strip()))
@@ -49,10 +48,7 @@ def _notes(path):
             raise ValueError(f"`path` {str(path)!r} is a folder without a {' or '.join(NOTES)} file")
         return files
     if path.suffix not in NOTES:
-        raise ValueError(
-            f"`path` {path.name!r} is of a kind not read here; "
-            f"give {', '.join((*NOTES, *TABLES))}, or a folder of {' and '.join(NOTES)} files"
-        )
+        raise ValueError(f"`path` {path.name!r} is of a kind not read here; give {_READ}")
     return [path]
 
 
@@ -77,11 +73,9 @@ def _pieces(text, unit):
 
 def _column(path, column):
     rows = read_rows(path)
-    columns = list(dict.fromkeys(name for _, row in rows for name in row if name))
+    columns = dict.fromkeys(name for _, row in rows for name in row if name)
     if column is None:
-        raise ValueError(
-            f"`column` is missing: which column of {path.name!r} holds the text? It has {', '.join(columns)}"
-        )
+        raise ValueError(f"`column` is missing: which of {path.name!r} holds the text? It has {', '.join(columns)}")
     if column not in columns:
         raise ValueError(f"`column` {column!r} is not in {path.name!r}; it has {', '.join(columns)}")
     for line, row in rows:
@@ -102,10 +96,9 @@ def read_text(path: str | Path) -> str:
         return raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{str(path)!r} is not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start} (line {line}). "
-            "Save it as UTF-8 in an editor, or convert it: iconv -f WINDOWS-1252 -t UTF-8 old > new"
-        ) from None
+        where = f"byte 0x{raw[error.start]:02x} at position {error.start} (line {line})"
+        fix = "save it as UTF-8 in an editor, or convert it: iconv -f WINDOWS-1252 -t UTF-8 old > new"
+        raise ValueError(f"{str(path)!r} is not UTF-8: {where}; {fix}") from None
 
 
 def read_rows(path: str | Path) -> list[tuple[int, dict]]:

@@ -42,22 +42,22 @@ def _sections(text):
     heading, block, underlined, i = "", [], False, 0
     while i < len(lines):
         line, following = lines[i], lines[i + 1] if i + 1 < len(lines) else ""
-        indented = line.startswith(" ")
-        if line.strip() and not indented and _UNDERLINE.match(following):
+        can_be_heading = line.strip() and not line.startswith(" ")
+        if can_be_heading and (_UNDERLINE.match(following) or _COLON_HEADING.match(line.strip())):
             yield heading, block, underlined
-            heading, block, underlined, i = line.strip().rstrip(":").lower(), [], True, i + 2
-            continue
-        if not indented and _COLON_HEADING.match(line.strip()):
-            yield heading, block, underlined
-            heading, block, underlined, i = line.strip().rstrip(":").lower(), [], False, i + 1
-            continue
-        block.append(line)
-        i += 1
+            heading, block, underlined = line.strip().rstrip(":").lower(), [], bool(_UNDERLINE.match(following))
+            i += 2 if underlined else 1
+        else:
+            block.append(line)
+            i += 1
     yield heading, block, underlined
 
 
 def _indent(line):
     return len(line) - len(line.lstrip())
+
+
+_PROSE_DIRECTIVE = re.compile(r"\.\.\s+(note|warning|tip|important|caution|attention)(?=[\s:]|$)")
 
 
 def _without_blocks(lines):
@@ -85,16 +85,11 @@ def _without_blocks(lines):
             kept.append("")
             continue
         if stripped.startswith(".. "):
-            name = re.match(r"\.\.\s+([^\s:]*)", stripped).group(1)
-            prose_directive = name in ("note", "warning", "tip", "important", "caution", "attention")
-            if not prose_directive:
-                skip_deeper_than = _indent(line)
-                kept.append("")
-                continue
             kept.append("")
-            rest = stripped.split("::", 1)[-1].strip()
-            if rest:
-                kept.append(" " * _indent(line) + rest)
+            if _PROSE_DIRECTIVE.match(stripped):
+                kept.append(" " * _indent(line) + stripped.split("::", 1)[-1].strip())
+            else:
+                skip_deeper_than = _indent(line)
             continue
         if re.search(r"[-=]{4,}|^\||\+--|\|\s.*\|", stripped) or re.fullmatch(r"[-=~*_+| .]{3,}", stripped):
             kept.append("")  # a row or rule of a table
@@ -153,17 +148,12 @@ _SEE_ALSO_NAMES = re.compile(r"^(?::\w+:)?`?~?\.?([\w.]+)`?\s*(?:,|:|$)")
 
 
 def _see_also_names(lines):
-    names = []
-    base = min((_indent(line) for line in lines if line.strip()), default=0)
-    for line in lines:
-        if not line.strip() or _indent(line) > base:
-            continue
-        head = line.strip().lstrip("-* ").split(" : ")[0]
-        for piece in head.split(","):
-            match = _SEE_ALSO_NAMES.match(piece.strip() + " :" if " " not in piece.strip() else piece.strip())
-            if match and not match.group(1).endswith("."):
-                names.append(match.group(1))
-    return names
+    filled = [line for line in lines if line.strip()]
+    base = min(map(_indent, filled), default=0)
+    heads = [line.strip().lstrip("-* ").split(" : ")[0] for line in filled if _indent(line) == base]
+    pieces = [piece.strip() for head in heads for piece in head.split(",")]
+    matches = [_SEE_ALSO_NAMES.match(piece if " " in piece else piece + " :") for piece in pieces]
+    return [match.group(1) for match in matches if match and not match.group(1).endswith(".")]
 
 
 # --------------------------------------------------------------------------- inline markup
@@ -270,23 +260,17 @@ def is_prose(sentence: str, names: int = 0) -> bool:
         return False
     tokens = sentence.split()
     readable = _IDENTIFIER.sub("name", sentence, count=names) if names and len(tokens) >= 12 else sentence
-    if not 5 <= len(tokens) <= 60 or _ODD.search(readable):
+    if not 5 <= len(tokens) <= 60 or _ODD.search(readable) or _UNCUT.search(readable) or _BROKEN.search(sentence):
         return False
-    if sentence.count("(") != sentence.count(")") or sentence.count('"') % 2:
-        return False
-    if _TYPE_LEFT.match(sentence) or _ENTRY_LEFT.match(sentence) or _NOTE_TO_SELF.search(sentence):
-        return False
-    if _UNCUT.search(readable) or _BROKEN.search(sentence):
+    unpaired = sentence.count("(") != sentence.count(")") or sentence.count('"') % 2
+    if unpaired or _TYPE_LEFT.match(sentence) or _ENTRY_LEFT.match(sentence) or _NOTE_TO_SELF.search(sentence):
         return False
     words = _WORD.findall(sentence)
-    if sum(map(len, words)) < 0.74 * len(sentence.replace(" ", "")):
-        return False
-    lower = [w.lower() for w in words]
-    if sum(t.strip(".,;:()'\"").replace("-", "").isalpha() for t in tokens) < 0.75 * len(tokens):
-        return False
-    return sum(w in _FUNCTION_WORDS for w in lower) >= max(1, len(lower) // 10) and sum(
-        w[0].isupper() for w in words[1:]
-    ) <= max(2, 0.4 * len(words))
+    mostly_letters = sum(map(len, words)) >= 0.74 * len(sentence.replace(" ", ""))
+    mostly_words = sum(t.strip(".,;:()'\"").replace("-", "").isalpha() for t in tokens) >= 0.75 * len(tokens)
+    has_function_words = sum(w.lower() in _FUNCTION_WORDS for w in words) >= max(1, len(words) // 10)
+    few_capitals = sum(w[0].isupper() for w in words[1:]) <= max(2, 0.4 * len(words))
+    return mostly_letters and mostly_words and has_function_words and few_capitals
 
 
 def prose(paragraph: str, names: int = 0) -> list[str]:
@@ -317,15 +301,10 @@ def parse_docstring(text: str) -> Docstring:
                 doc.details += [s for s in [prose(_as_sentence(paragraph))] if s]
         elif heading in _PROSE:
             for paragraph in _paragraphs(lines):
-                first = heading == "" and not doc.summary and not doc.description
-                sentences = prose(_as_sentence(paragraph) if first else paragraph)
-                if first and not sentences:  # a summary that mentions an identifier is better than none
-                    sentences = prose(_as_sentence(paragraph), names=1)
-                if not sentences:
-                    continue
-                if first:
-                    doc.summary = sentences
-                else:
+                if heading == "" and not doc.summary and not doc.description:
+                    # a summary that mentions an identifier is better than none
+                    doc.summary = prose(_as_sentence(paragraph)) or prose(_as_sentence(paragraph), names=1)
+                elif sentences := prose(paragraph):
                     doc.description.append(sentences)
     if doc.details and not doc.summary and not doc.description:
         doc.summary = _title(text)

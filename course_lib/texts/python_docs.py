@@ -6,18 +6,18 @@ import string
 import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Set
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 
 import filelock
 
 from course_lib.storage import cache_folder, write_atomically
 from course_lib.texts.harvest import LIBRARIES, Document, fingerprint, harvest, is_public, library_folder
+from course_lib.texts.labelled_tasks import POOL as POOL  # "as": this module offers the name too
+from course_lib.texts.labelled_tasks import TEXT_WORDS as TEXT_WORDS
 from course_lib.texts.labelled_tasks import (
-    POOL,
-    TEXT_WORDS,
     RetrievalTask,
     bucket,
     labelled_tasks,
@@ -26,18 +26,6 @@ from course_lib.texts.labelled_tasks import (
     split_key,
 )
 
-__all__ = [
-    "POOL",
-    "SPLITS",
-    "TEXT_WORDS",
-    "PythonDocs",
-    "RetrievalTask",
-    "load",
-    "normalized",
-    "read_questions",
-    "split_key",
-    "windows",
-]
 SPLITS = ("train", "validation", "test")
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
 
@@ -94,6 +82,7 @@ def _unlinked(name):
     return not is_public(name) or name.startswith(("pandas.DataFrame.", "pandas.Series."))
 
 
+@dataclass(eq=False, repr=False)  # two corpora are not compared, and one is too long to print
 class PythonDocs:
     """Documents with their texts and labelled tasks: the whole corpus, or one split of it.
 
@@ -105,17 +94,13 @@ class PythonDocs:
     forbidden: sentences that the texts must leave out; default none.
     """
 
-    def __init__(
-        self,
-        documents: list[Document],
-        questions: Iterable[dict] = (),
-        split: str | None = None,
-        forbidden: frozenset[str] | set[str] = frozenset(),
-    ) -> None:
-        self.documents = documents
-        self.questions = list(questions)
-        self.split = split
-        self._forbidden = forbidden
+    documents: list[Document]
+    questions: Iterable[dict] = ()
+    split: str | None = None
+    forbidden: Set[str] = frozenset()
+
+    def __post_init__(self):
+        self.questions = list(self.questions)
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -143,14 +128,14 @@ class PythonDocs:
     @cached_property
     def sentences(self) -> list[str]:
         """Distinct sentences, in the order of the documents."""
-        return list(dict.fromkeys(s for d in self.documents for s in d.sentences if s not in self._forbidden))
+        return list(dict.fromkeys(s for d in self.documents for s in d.sentences if s not in self.forbidden))
 
     @cached_property
     def passages(self) -> list[str]:
         """Distinct passages of a few sentences each (at most about 100 words); none spans two documents."""
         passages = {}
         for document in self.documents:
-            found = [" ".join(w) for w in windows((s for s in document.sentences if s not in self._forbidden), 101)]
+            found = [" ".join(w) for w in windows((s for s in document.sentences if s not in self.forbidden), 101)]
             if found and found[-1].count(" ") < 7:  # a remainder of a few words is not a passage
                 found.pop()
             passages |= dict.fromkeys(found)
@@ -205,14 +190,9 @@ class PythonDocs:
         """Keys held out because a label points at them: answers to questions, and what test documents link to."""
         answers = {split_key(n) for q in self.questions for n in q["answers"]}
         # the methods of pandas' two classes link each other so densely that all of them would end in the test split
-        linked = {
-            split_key(n)
-            for d in self.documents
-            if d.see_also and not _unlinked(d.name)
-            if bucket(split_key(d.name)) < 0.12 or split_key(d.name) in answers
-            for n in d.see_also
-            if not _unlinked(n)
-        }
+        linking = [d for d in self.documents if d.see_also and not _unlinked(d.name)]
+        held_out = [d for d in linking if bucket(split_key(d.name)) < 0.12 or split_key(d.name) in answers]
+        linked = {split_key(n) for d in held_out for n in d.see_also if not _unlinked(n)}
         return answers | linked | {split_key(a) for a, _ in same_operation(self.documents)}
 
     # ------------------------------------------------------------------ labels
@@ -257,10 +237,8 @@ def load(refresh: bool = False, progress: bool = True, libraries: str | Iterable
 def _harvest_once(path, libraries, refresh, progress):
     """The documents, harvested by the first of several processes; the others wait and read its cache."""
     with ExitStack() as stack:
-        try:
+        with suppress(OSError, NotImplementedError):  # where no lock can be made, each process harvests for itself
             stack.enter_context(_locked(path.with_suffix(".lock"), progress))
-        except (OSError, NotImplementedError):  # where no lock can be made, each process harvests for itself
-            pass
         documents = None if refresh else _read_cache(path, warn=True)
         if documents is None:
             documents = harvest(libraries, progress)
@@ -285,10 +263,7 @@ def _checked(libraries):
         raise ValueError(f"`libraries` names {', '.join(unknown) or 'nothing'}; take some of {', '.join(LIBRARIES)}")
     missing = [library for library in libraries if library_folder(library) is None]
     if len(missing) == len(libraries):
-        raise RuntimeError(
-            f"no documentation to read: {', '.join(missing)} not installed here. "
-            "Install the course and what it needs: pip install -e ."
-        )
+        raise RuntimeError(f"{', '.join(missing)} not installed here; install what the course needs: pip install -e .")
     if missing:
         warnings.warn(f"the corpus is smaller than usual: {', '.join(missing)} not installed here", stacklevel=3)
     return libraries
@@ -300,10 +275,7 @@ def _write_cache(path, documents):
     try:
         write_atomically(path, json.dumps(columns, ensure_ascii=False, separators=(",", ":")))
     except OSError as error:  # with a full disk the next call takes longer, but this one has its result
-        warnings.warn(
-            f"the corpus could not be saved in {path.parent} ({error}); the next start will harvest it again",
-            stacklevel=4,
-        )
+        warnings.warn(f"the corpus cannot be saved in {path.parent}, so the next start is slow: {error}", stacklevel=4)
 
 
 def _read_cache(path, warn=False):

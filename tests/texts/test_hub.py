@@ -109,7 +109,7 @@ def test_a_split_or_a_column_that_is_not_there(beir, tmp_path):
 def test_a_judged_query_without_text(beir, tmp_path):
     file = tmp_path / "python-questions" / "queries.jsonl"
     file.write_text("\n".join(file.read_text().splitlines()[1:]))
-    with pytest.raises(ValueError, match="1 judged queries have no text.*'question 0' among them"):
+    with pytest.raises(ValueError, match="1 judged queries have no text.*such as 'question 0'"):
         hub.load_beir("python-questions")
 
 

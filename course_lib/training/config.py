@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from course_lib.models.checks import check_choice, check_positive
+
 SCHEDULES = ("linear", "cosine", "constant", "stepwise")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -50,9 +52,8 @@ class TrainingConfig:
     checkpoint_every: int = 0
 
     def __post_init__(self):
-        for name in ("batch_size", "gradient_accumulation_steps", "epochs", "learning_rate", "max_gradient_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        positive = ("batch_size", "gradient_accumulation_steps", "epochs", "learning_rate", "max_gradient_norm")
+        check_positive(**{name: getattr(self, name) for name in positive})
         for name in ("weight_decay", "evaluate_every", "checkpoint_every"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
@@ -60,9 +61,8 @@ class TrainingConfig:
             raise ValueError(f"steps is {self.steps}; it must be at least 1, or None for `epochs` passes")
         if not 0 <= self.warmup_ratio <= 1:
             raise ValueError(f"warmup_ratio is {self.warmup_ratio}; it is a share of the steps, between 0 and 1")
-        for name, choices in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+        check_choice(SCHEDULES, schedule=self.schedule)
+        check_choice(PRECISIONS, precision=self.precision)
 
 
 def choose_precision(asked: str, device: torch.device) -> str:

@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from course_lib.evaluation import bootstrap_spearman, evaluate_retrieval, sts_similarities
+from course_lib.search.exact import similarity_of
 from course_lib.storage import DATA, write_atomically
 
 RECORDED = DATA / "recorded-runs"
@@ -152,7 +153,7 @@ class _EncodesOnce:
 
     def __init__(self, encoder):
         self.encoder, self.known = encoder, {}
-        self.similarity = getattr(encoder, "similarity", "cosine")
+        self.similarity = similarity_of(encoder)
 
     def encode(self, texts, batch_size=64):
         new = [text for text in dict.fromkeys(texts) if text not in self.known]

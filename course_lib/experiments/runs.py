@@ -114,15 +114,8 @@ class Run:
 
     def config(self) -> TrainingConfig:
         """The TrainingConfig of the last stage."""
-        recipe = self.recipe
-        return TrainingConfig(
-            steps=recipe.steps,
-            batch_size=recipe.batch_size,
-            learning_rate=recipe.learning_rate,
-            schedule=recipe.schedule,
-            warmup_ratio=recipe.warmup_ratio,
-            seed=self.seed,
-        )
+        names = ("steps", "batch_size", "learning_rate", "schedule", "warmup_ratio")
+        return TrainingConfig(seed=self.seed, **{name: getattr(self.recipe, name) for name in names})
 
     def objective(self, encoder: SentenceEncoder | None = None, progress: bool = True) -> Objective:
         """The last stage's objective.
@@ -280,8 +273,7 @@ def load_or_run(run: Run, split: str = "test", refresh: bool = False, progress: 
 
 def _measurement_key(run, split):
     """What a measurement is known by, beside the training: whether STS-B was at hand is not part of it."""
-    settings = [run.training_key, run.search, run.profile.queries, split, run.domain, run.data()]
-    return fingerprint(settings)
+    return fingerprint([run.training_key, run.search, run.profile.queries, split, run.domain, run.data()])
 
 
 def _new_record(run, split):

@@ -3,6 +3,7 @@
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from course_lib.search.exact import similarity_of
 from course_lib.storage import cache_folder, fingerprint, write_atomically
 
 
@@ -15,7 +16,7 @@ class CachedEncoder:
 
     def __init__(self, encoder, smallest: int = 500):
         self.encoder, self.smallest = encoder, smallest
-        self.similarity = encoder.similarity
+        self.similarity = similarity_of(encoder)
 
     def encode(self, texts, batch_size: int = 64, normalize: bool = False, progress: bool = False):
         """As `SentenceEncoder.encode`."""

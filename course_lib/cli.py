@@ -17,7 +17,7 @@ class Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("\nStopped. The same command continues where it was.", err=True)
+            typer.echo("\nStopped. The same command continues; what is finished is kept.", err=True)
             raise typer.Exit(130) from None
 
 
@@ -69,8 +69,10 @@ def compare(
         console.print(f"Profile: {chosen.name} ({chosen.purpose}). Ctrl-C stops; the same command continues.")
         seeds = range(seeds) if seeds else None
         records = experiments.compare(chosen, methods, seeds, say=console.print)
-    except ValueError as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         _fail(error)
+    if not records:
+        raise typer.Exit(1)
     console.print(report.as_rich_table(records))
     files = report.write_comparison(records, comparison_picture(records), runs.runs_folder())
     console.print(f"Picture: {files['picture']}\nPage:    {files['page']}\nNotebooks: make lab", soft_wrap=True)
@@ -140,7 +142,7 @@ def adapt(
         chosen, texts = experiments.current_profile(profile), own_text.load(corpus)
         console.print(f"{len(texts):,} texts. Ctrl-C stops; the same command continues.")
         record = experiments.adapt(texts, output, chosen, start, steps)
-    except (ValueError, OSError, TypeError) as error:
+    except (ValueError, OSError, TypeError, FloatingPointError) as error:
         _fail(error)
     console.print(str(record), highlight=False)
     console.print(f'Try it:\ncourse search "…" --corpus {corpus} --encoder {output}', soft_wrap=True)

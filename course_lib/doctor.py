@@ -103,7 +103,7 @@ def _cache():
     free = shutil.disk_usage(folder).free / 2**30
     if free < 1:
         return Check("Cache", "problem", f"{folder}, {free:.1f} GB free", "Set COURSE_CACHE to a folder with 1 GB free")
-    temporary = "embeddings-course-" in folder.name and "COURSE_CACHE" not in os.environ
+    temporary = "embeddings-course-" in folder.name
     remedy = "The usual cache cannot be written; this one is lost at restart. Set COURSE_CACHE" if temporary else ""
     return Check("Cache", "note" if temporary else "ok", f"{folder}, {free:.0f} GB free", remedy)
 

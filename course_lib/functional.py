@@ -12,7 +12,7 @@ Words = Tensor | None  # (B, T), each token's word by number
 Source = Generator | None  # of randomness; None for torch's global one
 
 
-def _at_least_float32(x):
+def at_least_float32(x):
     """Half precision cast up to float32; float64 stays float64."""
     return x if x.dtype == torch.float64 else x.float()
 
@@ -68,7 +68,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     """
     # the 8 bits of bf16 are too coarse for cosines that are divided by 0.05 next
     with torch.autocast(a.device.type, enabled=False):
-        return F.normalize(_at_least_float32(a), dim=-1) @ F.normalize(_at_least_float32(b), dim=-1).T
+        return F.normalize(at_least_float32(a), dim=-1) @ F.normalize(at_least_float32(b), dim=-1).T
 
 
 # --------------------------------------------------------------------------- masked language modelling
@@ -134,7 +134,7 @@ def masked_lm_loss(logits: Tensor, targets: Tensor) -> Tensor:
     logits, targets: (M, V), one row per hidden token, and (M,), their ids.
     Returns a scalar in nats; 0 where M is 0.
     """
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     if len(targets) == 0:
         return logits.sum() * 0.0  # a batch in which no token was chosen: the mean would be NaN
     return F.cross_entropy(logits, targets)
@@ -201,9 +201,9 @@ def copy_or_write(logits: Tensor, gate: Tensor, attention: Tensor, ids: Tensor) 
     ids: (…, T), the tokens of the passage; a token that occurs several times gets the sum of its attention.
     Returns (…, V); each row sums to 1.
     """
-    written = torch.sigmoid(_at_least_float32(gate))[..., None]
-    vocabulary = _at_least_float32(logits).softmax(-1)
-    return (written * vocabulary).scatter_add(-1, ids, (1 - written) * _at_least_float32(attention))
+    written = torch.sigmoid(at_least_float32(gate))[..., None]
+    vocabulary = at_least_float32(logits).softmax(-1)
+    return (written * vocabulary).scatter_add(-1, ids, (1 - written) * at_least_float32(attention))
 
 
 # --------------------------------------------------------------------------- contrastive losses
@@ -249,7 +249,7 @@ def contrastive_tension(a: Tensor, b: Tensor, labels: Tensor, reduction: str = "
     reduction: "sum" as in Sentence Transformers, "mean" as in the authors' code, or "none".
     Returns a scalar in nats, or (N,) for "none". Carlsson et al. (2021), section 3.
     """
-    scores = (_at_least_float32(a) * _at_least_float32(b)).sum(-1)  # (N,)
+    scores = (at_least_float32(a) * at_least_float32(b)).sum(-1)  # (N,)
     return F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype), reduction=reduction)
 
 
@@ -309,7 +309,7 @@ def margin_mse(queries: Tensor, positives: Tensor, negatives: Tensor, margins: T
     """
     if margins.shape != queries.shape[:1]:
         raise ValueError(f"margins has the shape {tuple(margins.shape)}; it must be one per query, ({len(queries)},)")
-    queries, positives, negatives = map(_at_least_float32, (queries, positives, negatives))
+    queries, positives, negatives = map(at_least_float32, (queries, positives, negatives))
     own = (queries * positives).sum(-1) - (queries * negatives).sum(-1)  # (B,)
     return F.mse_loss(own, margins.to(own.dtype))
 
@@ -323,7 +323,7 @@ def alignment(a: Tensor, b: Tensor) -> Tensor:
     a, b: (N, d).
     Returns a scalar between 0 and 4. Wang and Isola (2020), section 4.1, with α = 2.
     """
-    a, b = _at_least_float32(a), _at_least_float32(b)
+    a, b = at_least_float32(a), at_least_float32(b)
     return (F.normalize(a, dim=-1) - F.normalize(b, dim=-1)).pow(2).sum(-1).mean()
 
 
@@ -333,7 +333,7 @@ def uniformity(x: Tensor) -> Tensor:
     x: (N, d), N ≥ 2.
     Returns a scalar between −8 and 0. Wang and Isola (2020), section 4.1, with t = 2.
     """
-    x = F.normalize(_at_least_float32(x), dim=-1)
+    x = F.normalize(at_least_float32(x), dim=-1)
     # Apple's MPS has cdist but no pdist; its mode with a matrix product would lose the digits of small distances
     distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")  # (N, N)
     return distances[*torch.triu_indices(len(x), len(x), 1, device=x.device)].pow(2).mul(-2).exp().mean().log()

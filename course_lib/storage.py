@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from tqdm.auto import tqdm
 _INSTALLED = Path(__file__).parent / "data"  # a wheel puts the data here; in a checkout it is at the root
 DATA = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "data"  # what ships with the course
 # what a model's output depends on beside its weights
-MODEL_SETTINGS = ("pooling", "max_length", "normalize", "do_lower_case")
+MODEL_SETTINGS = ("pooling", "max_length", "normalize")
 
 
 def cache_folder() -> Path:
@@ -37,6 +38,9 @@ def cache_folder() -> Path:
     user = os.getuid() if hasattr(os, "getuid") else None
     folder = Path(tempfile.gettempdir()) / f"embeddings-course-{'user' if user is None else user}"
     folder.mkdir(parents=True, exist_ok=True)
+    warnings.warn(
+        f"{chosen} cannot be written; using {folder}, which is lost at restart. Set COURSE_CACHE", stacklevel=2
+    )
     if user is not None and folder.stat().st_uid != user:
         raise PermissionError(f"{folder} belongs to another user; set COURSE_CACHE to a folder of yours")
     return folder
@@ -73,7 +77,7 @@ def in_chunks(
     items: list,
     work: Callable[[list, int], list],
     settings,
-    chunk: int = 64,
+    chunk: int = 256,
     folder: Path | None = None,
     progress: bool = True,
 ) -> list:
@@ -147,8 +151,8 @@ def _pieces(thing):
         yield from _pieces(sorted(fingerprint(member) for member in thing))
     elif isinstance(thing, dict):
         yield "{"
-        for key, value in thing.items():
-            yield from (*_pieces(key), *_pieces(value))
+        for key in sorted(thing, key=repr):
+            yield from (*_pieces(key), *_pieces(thing[key]))
         yield "}"
     elif torch.is_tensor(thing):
         content = thing.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
@@ -157,6 +161,9 @@ def _pieces(thing):
         yield from (str(thing.dtype), thing.shape, thing.tobytes())
     elif isinstance(thing, nn.Module):
         yield type(thing).__name__
+        if hasattr(thing, "tokenizer"):
+            tokenizer = json.loads(thing.tokenizer.backend_tokenizer.to_str())
+            yield json.dumps(tokenizer | {"truncation": None, "padding": None})  # these change with every call
         for module in thing.modules():
             yield from ((name, getattr(module, name)) for name in MODEL_SETTINGS if hasattr(module, name))
         yield from _pieces({**dict(thing.named_parameters()), **dict(thing.named_buffers())})

@@ -169,7 +169,7 @@ def environment(docs, tmp_path):
 def test_ctrl_c_ends_a_comparison(environment, tmp_path, when):
     """During the training and while it is prepared: nothing goes on, nothing half-done is shown, and it can go on."""
     code, output = press_ctrl_c(["compare", "simcse", "ct_in_batch"], when, environment)
-    assert code == 130 and "Stopped. The same command continues where it was." in output, output
+    assert code == 130 and "Stopped. The same command continues; what is finished is kept." in output, output
     assert "CT in-batch" not in output and "Held-out results" not in output and "Traceback" not in output
     assert not list(tmp_path.rglob("record*.json")) and not list(tmp_path.rglob("comparison*"))
     assert not list(tmp_path.rglob("training.json"))

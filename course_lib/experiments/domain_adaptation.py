@@ -4,7 +4,6 @@ Every stage keeps its results chunk by chunk (`storage.in_chunks`), so that a ki
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 
@@ -80,7 +79,7 @@ def _cut(sentences):
 
 # --------------------------------------------------------------------------- the stages of GPL
 #
-# passages: {passage id: text}. chunk, folder, progress: as in `storage.in_chunks`.
+# passages: {passage id: text}. kept: chunk, folder and progress, as `storage.in_chunks` takes them.
 
 
 def generate_queries(
@@ -91,9 +90,7 @@ def generate_queries(
     temperature: float = 1.0,
     max_new_tokens: int = 24,
     seed: int = 0,
-    chunk: int = 64,
-    folder: Path | None = None,
-    progress: bool = True,
+    **kept,
 ) -> list[tuple[str, str]]:
     """Write queries for passages.
 
@@ -111,7 +108,7 @@ def generate_queries(
         return generator.generate(texts, **options, generator=seeded)
 
     settings = [fingerprint(generator), options, seed]
-    written = in_chunks("generating queries", list(passages.values()), work, settings, chunk, folder, progress)
+    written = in_chunks("generating queries", list(passages.values()), work, settings, **{"chunk": 64, **kept})
     return [(query, i) for i, queries in zip(passages, written) for query in dict.fromkeys(queries) if query]
 
 
@@ -120,9 +117,7 @@ def mine_negatives(
     passages: Mapping[str, str],
     retrievers: Mapping,
     per_retriever: int = 50,
-    chunk: int = 256,
-    folder: Path | None = None,
-    progress: bool = True,
+    **kept,
 ) -> list[dict[str, dict[str, int]]]:
     """Find the hard negatives of every pair. A passage that any pair gives for the same query is no negative.
 
@@ -142,7 +137,7 @@ def mine_negatives(
 
     queries = list(answers)
     settings = [fingerprint(retrievers), per_retriever, dict(passages), answers]
-    found = dict(zip(queries, in_chunks("mining negatives", queries, work, settings, chunk, folder, progress)))
+    found = dict(zip(queries, in_chunks("mining negatives", queries, work, settings, **kept)))
     return [found[query] for query, _ in pairs]
 
 
@@ -160,9 +155,7 @@ def score_pairs(
     cross_encoder: CrossEncoder,
     pairs: Pairs,
     passages: Mapping[str, str],
-    chunk: int = 256,
-    folder: Path | None = None,
-    progress: bool = True,
+    **kept,
 ) -> list[float]:
     """How well each passage answers its query: a cross-encoder's raw logits, one per pair."""
 
@@ -170,7 +163,7 @@ def score_pairs(
         return [float(score) for score in cross_encoder.predict([tuple(pair) for pair in part])]
 
     texts = [[query, passages[i]] for query, i in pairs]
-    return in_chunks("scoring pairs", texts, work, fingerprint(cross_encoder), chunk, folder, progress)
+    return in_chunks("scoring pairs", texts, work, fingerprint(cross_encoder), **kept)
 
 
 def pseudo_labels(
@@ -178,9 +171,7 @@ def pseudo_labels(
     pairs: Pairs,
     negatives: Sequence[Sequence[str]],
     passages: Mapping[str, str],
-    chunk: int = 256,
-    folder: Path | None = None,
-    progress: bool = True,
+    **kept,
 ) -> list[tuple[str, str, str, float]]:
     """GPL's training data: (query, positive, negative, margin) for MarginMSE, one for each negative of each pair.
 
@@ -198,7 +189,7 @@ def pseudo_labels(
     if len(pairs) != len(negatives):
         raise ValueError(f"`negatives` has {len(negatives)} lists for {len(pairs)} `pairs`; pass one per pair")
     groups = [[query, passages[i], *(passages[n] for n in ids)] for (query, i), ids in zip(pairs, negatives)]
-    margins = in_chunks("labelling margins", groups, work, fingerprint(cross_encoder), chunk, folder, progress)
+    margins = in_chunks("labelling margins", groups, work, fingerprint(cross_encoder), **kept)
     rows = zip(groups, margins)
     return [(q, positive, n, margin) for (q, positive, *texts), of in rows for n, margin in zip(texts, of)]
 

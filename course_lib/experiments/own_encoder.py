@@ -33,7 +33,7 @@ def adapt(
     other texts, KeyboardInterrupt where the training is interrupted.
     """
     folder, run = Path(folder), Run("minilm", ("cropping_gentle",), profile)
-    if (folder / "modules.json").exists() and not (folder / CHECKPOINT).exists():
+    if (folder / "config.json").exists() and not (folder / CHECKPOINT).exists():
         raise FileExistsError(f"{folder} holds a model already; name a new folder")
     objective = Cropping(SentenceEncoder.from_pretrained(start or minilm_folder()), **run.recipe.options)
     config = run.config()

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from course_lib.models.checks import check_choice
+from course_lib.models.encoder import POOLING
 from course_lib.storage import DATA
 
 
@@ -26,6 +28,9 @@ class Recipe:
     schedule: str = "linear"
     warmup_ratio: float = 0.1
     options: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        check_choice(POOLING, pooling=self.pooling)
 
 
 @dataclass(frozen=True)
@@ -125,24 +130,13 @@ _FULL = _recipes(
     gpl=Recipe(steps=140_000, batch_size=32, learning_rate=2e-5, max_length=350, warmup_ratio=1000 / 140_000),
 )
 _SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
-_LAPTOP, _HUB = {"base_encoder": str(DATA / "base-encoder")}, {"base_encoder": "bert-base-uncased"}
+_BASE, _HUB = str(DATA / "base-encoder"), "bert-base-uncased"
+_FOR = "a laptop: real learning on the embedded texts", "one to nine minutes on two cores"
 _PROFILES = (
-    Profile(
-        "smoke", "tests: every cell, few steps", "a minute", recipes=_SMOKE, queries=25, target_passages=24, **_LAPTOP
-    ),
-    Profile(
-        "cpu",
-        "a laptop: real learning on the embedded texts",
-        "one to nine minutes on two cores",
-        recipes=_CPU,
-        target_passages=1600,
-        trains=("mlm", "simcse"),
-        **_LAPTOP,
-    ),
-    Profile(
-        "gpu", "Colab's T4 and up: a hub model that never saw labelled pairs", "not measured yet", recipes=_GPU, **_HUB
-    ),
-    Profile("full", "the papers' settings", "hours", recipes=_FULL, seeds=(0, 1, 2), **_HUB),
+    Profile("smoke", "tests: every cell, few steps", "a minute", _BASE, _SMOKE, queries=25, target_passages=24),
+    Profile("cpu", *_FOR, _BASE, _CPU, target_passages=1600, trains=("mlm", "simcse")),
+    Profile("gpu", "Colab's T4 and up: a hub model that never saw a label", "not measured yet", _HUB, _GPU),
+    Profile("full", "the papers' settings", "hours", _HUB, _FULL, seeds=(0, 1, 2)),
 )
 PROFILES = {profile.name: profile for profile in _PROFILES}
 

@@ -105,15 +105,10 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict:
     """What a run was computed on, without naming whose it is."""
-    return {
-        "system": platform.system(),
-        "processor": platform.machine(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
+    system = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
+    system |= {"instructions": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return system | {"memory_gb": round(psutil.virtual_memory().total / 2**30), "gpu": gpu}
 
 
 # --------------------------------------------------------------------------- measuring

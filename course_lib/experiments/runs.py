@@ -69,6 +69,8 @@ class Run:
             for name in names:
                 if name not in known:
                     raise ValueError(f"there is no {kind} {name!r}; choose among {', '.join(filter(None, known))}")
+        for stage in (s for s in self.stages if STAGES[s].domain not in (None, self.domain)):
+            raise ValueError(f"stage {stage!r} reads texts of the target; use it with domain='target'")
         if self.start == "bm25" and self.stages:
             raise ValueError("BM25 cannot be trained; start from base or minilm")
 
@@ -108,9 +110,9 @@ class Run:
         return replace(self, stages=self.stages[:-1], search="")
 
     @property
-    def chain(self) -> list["Run"]:
-        """The runs that end with the first stage, with the second one, and so on."""
-        return [replace(self, stages=self.stages[:n], search="") for n in range(1, len(self.stages) + 1)]
+    def mining_run(self) -> "Run":
+        """The run whose encoder finds the hard negatives that GPL trains on."""
+        return Run("base", ("source",), self.profile, domain="target")
 
     def config(self) -> TrainingConfig:
         """The TrainingConfig of the last stage."""
@@ -138,31 +140,34 @@ class Run:
     def folder(self) -> Path:
         """Where the run is kept: the same settings, texts and starting weights lead to the same folder."""
         trained = replace(self, search="")
-        return runs_folder() / f"{self.profile.name}-{trained.name}-{self.seed}-{self.training_key}"
+        return runs_folder() / f"{trained.name}-{self.seed}-{self.training_key}"
 
     @property
     def training_key(self) -> str:
         """What the training is known by, chained from the key of the training that it starts from."""
         if not self.stages:
             return fingerprint([self.start, start_weights(self.start, self.profile)])
-        models = [shipped_weights(model) for model in self.stage.models]
-        corpus = [self.domain, load_docs().fingerprint]
-        return fingerprint([self.before.training_key, self._settings(), models, corpus, self.seed, _numerics()])
+        made_by = [shipped_weights(model) for model in self.stage.models]
+        made_by += [self.mining_run.training_key] if "cross_encoder" in self.stage.models else []
+        corpus = [self.domain, load_docs().text_fingerprint]
+        return fingerprint(
+            [self.before.training_key, self._settings(self.stages[-1]), made_by, corpus, self.seed, _numerics()]
+        )
 
-    def _settings(self):
-        """The settings of the last stage."""
-        return {"stage": self.stages[-1], "recipe": asdict(self.recipe), **self.stage.settings(self.profile)}
+    def _settings(self, stage):
+        recipe = asdict(self.profile.recipes[stage])
+        return {"stage": stage, "recipe": recipe, **STAGES[stage].settings(self.profile)}
 
     def load_trained(self) -> tuple[SentenceEncoder, TrainingRecord] | None:
         """The encoder and the TrainingRecord of the last stage if it was trained to its end; else None."""
-        path = self.folder / "training.json"  # written last
-        if not self.stages or not path.is_file():
+        if not self.is_trained():
             return None
-        return self._loaded(self.folder / "encoder"), TrainingRecord.load(path)
+        return self._loaded(self.folder / "encoder"), TrainingRecord.load(self.folder / "training.json")
 
     def is_trained(self) -> bool:
-        """Whether every stage has been trained to its end."""
-        return bool(self.stages) and all((run.folder / "training.json").is_file() for run in self.chain)
+        """Whether the last stage has been trained to its end."""
+        files = ("training.json", "encoder/config.json")  # the first is written last
+        return bool(self.stages) and all((self.folder / name).is_file() for name in files)
 
     def train(self, refresh: bool = False, progress: bool = True) -> tuple[SentenceEncoder, TrainingRecord]:
         """Train the last stage, and those before as far as they have not been; or load what was trained.
@@ -182,7 +187,7 @@ class Run:
         if done.outcome == "interrupted":
             raise KeyboardInterrupt
         done.save(self.folder / "training.json")
-        return objective.encoder, done
+        return objective.encoder, TrainingRecord.load(self.folder / "training.json")  # as every later call gives it
 
     def encoder(self, progress: bool = True) -> SentenceEncoder:
         """The encoder that the stages lead to, trained as far as it has not been."""
@@ -204,7 +209,7 @@ class Run:
         """The settings in its record: with `data`, everything that its results depend on."""
         return {
             "start": self.start,
-            "stages": [run._settings() for run in self.chain],
+            "stages": [self._settings(stage) for stage in self.stages],
             "domain": self.domain,
             "search": self.search,
             "depth": DEPTH if self.search == "reranked" else None,
@@ -325,7 +330,9 @@ def compare(
     if unknown := next((m for m in methods or () if m not in COMPARISON), None):
         raise ValueError(f"there is no method {unknown!r}; choose one of {', '.join(COMPARISON)}")
     records = []
-    for method in methods or COMPARISON:
+    if old := foreign_runs():
+        say(f"{len(old)} runs of another version of the course are left alone; course doctor says more.")
+    for method in dict.fromkeys(methods or COMPARISON):
         run = as_run(method, profile, profile.seeds[0])
         if run.start == "minilm" and reference_folder() is None:
             say("all-MiniLM-L6-v2's weights are not on this machine: its row is left out.")

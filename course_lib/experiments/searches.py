@@ -1,11 +1,13 @@
 """Searches with what was trained, by the names that `course search` takes."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from course_lib.experiments.profiles import Profile
 from course_lib.experiments.runs import COMPARISON, Run, as_run
 from course_lib.models import SentenceEncoder
 from course_lib.search import BM25Search, CachedEncoder, ExactSearch, HybridSearch
+from course_lib.training import CHECKPOINT
 
 ADAPTED = {"source": ("source",), "genq": ("source", "genq"), "gpl": ("source", "gpl")}  # what notebooks 08, 09 train
 
@@ -33,6 +35,10 @@ def searcher(name: str, texts: list[str] | dict, profile: Profile, progress: boo
         return HybridSearch([searcher(n, texts, profile, progress) for n in (best_trained(profile), "bm25")])
     run = named_run(name, profile)
     if run is None:
+        if (Path(name) / CHECKPOINT).is_file():
+            raise ValueError(
+                f"the training in {name} was interrupted; finish it, or delete {CHECKPOINT} to use it as it is"
+            )
         encoder = SentenceEncoder.from_pretrained(name)
     elif run.stages and not run.is_trained():
         how = "notebooks 08 and 09 do" if name in ADAPTED else f"run: course compare {name}"

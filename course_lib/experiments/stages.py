@@ -4,7 +4,7 @@ To add a method: write its objective, and give it a row in STAGES and a recipe i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -121,7 +121,8 @@ class Stage:
     title: in tables.
     objective: a class of `course_lib.objectives`; it also decides by which similarity the encoder is searched.
     examples: a function (run, progress) that gives what it trains on.
-    models: the models that make its examples, whose weights a run is known by.
+    models: the models that make its examples; their weights are part of the key of a run.
+    domain: the only domain that its examples come from; None for any.
     times: how many times the profile's `target_passages` queries are generated for.
     bm25: whether margins are the mean of the cross-encoder's and BM25's.
     """
@@ -131,6 +132,7 @@ class Stage:
     objective: type[objectives.Objective]
     examples: Callable
     models: tuple[str, ...] = ()
+    domain: str | None = None
     times: int = 1
     bm25: bool = False
 
@@ -142,7 +144,8 @@ class Stage:
         return {"target_passages": count and self.times * count, "sampling": SAMPLING, "bm25": self.bm25}
 
 
-_WRITES, _JUDGES = ("query_generator",), ("query_generator", "cross_encoder")
+_GENERATED = {"models": ("query_generator",), "domain": "target"}
+_SCORED = {"models": ("query_generator", "cross_encoder"), "domain": "target"}
 STAGES = {
     stage.name: stage
     for stage in (
@@ -155,14 +158,26 @@ STAGES = {
         Stage("cropping", "cropping", objectives.Cropping, passages),
         Stage("cropping_long", "long cropping", objectives.Cropping, passages),
         Stage("cropping_gentle", "gentle cropping", objectives.Cropping, passages),
-        Stage("source", "source labels", objectives.MultipleNegativesRanking, labels_of(adaptation.SOURCE)),
+        Stage(
+            "source",
+            "source labels",
+            objectives.MultipleNegativesRanking,
+            labels_of(adaptation.SOURCE),
+            domain="target",
+        ),
         # what a domain without labels does not have: how far queries and cross-encoder could lead
-        Stage("target", "target labels", objectives.MultipleNegativesRanking, labels_of(adaptation.TARGET)),
-        Stage("genq", "GenQ", objectives.MultipleNegativesRanking, queries, _WRITES),
-        Stage("genq_long", "long GenQ", objectives.MultipleNegativesRanking, queries, _WRITES, times=4),
-        Stage("gpl", "GPL", objectives.MarginMSE, margins, _JUDGES),
-        Stage("gpl_bm25", "GPL with BM25", objectives.MarginMSE, margins, _JUDGES, bm25=True),
-        Stage("gpl_bm25_long", "long GPL with BM25", objectives.MarginMSE, margins, _JUDGES, times=4, bm25=True),
+        Stage(
+            "target",
+            "target labels",
+            objectives.MultipleNegativesRanking,
+            labels_of(adaptation.TARGET),
+            domain="target",
+        ),
+        Stage("genq", "GenQ", objectives.MultipleNegativesRanking, queries, **_GENERATED),
+        Stage("genq_long", "long GenQ", objectives.MultipleNegativesRanking, queries, times=4, **_GENERATED),
+        Stage("gpl", "GPL", objectives.MarginMSE, margins, **_SCORED),
+        Stage("gpl_bm25", "GPL with BM25", objectives.MarginMSE, margins, bm25=True, **_SCORED),
+        Stage("gpl_bm25_long", "long GPL with BM25", objectives.MarginMSE, margins, times=4, bm25=True, **_SCORED),
     )
 }
 
@@ -217,8 +232,7 @@ def pseudo_labels(run, times: int = 1, progress: bool = True) -> PseudoLabels:
     profile = run.profile
     texts = _draw_passages(profile.target_passages and MINED_IN * times * profile.target_passages)
     pairs = generated_pairs(profile, times, progress)
-    source = replace(run, start="base", stages=("source",), seed=0, domain="target", search="")
-    dense = CachedEncoder(source.encoder(progress))
+    dense = CachedEncoder(run.mining_run.encoder(progress))
     retrievers = {"bm25": BM25Search(texts), "dense": ExactSearch(dense, texts, progress=progress)}
     mined = adaptation.mine_negatives(pairs, texts, retrievers, progress=progress)
     hard, easy = adaptation.draw_negatives(mined), adaptation.draw_negatives([texts] * len(pairs), seed=1)

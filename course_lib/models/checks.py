@@ -11,7 +11,7 @@ def check_choice(choices: Iterable[str], **settings: str) -> None:
 
 
 def check_positive(**settings: float) -> None:
-    """Raise ValueError for a setting that is not above 0, such as a batch size or a temperature."""
+    """Raise ValueError for a setting that is not above 0 and finite, such as a temperature."""
     for name, value in settings.items():
-        if not value > 0:
+        if not 0 < value < float("inf"):
             raise ValueError(f"{name} is {value}; it must be above 0")

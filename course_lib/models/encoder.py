@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -176,7 +177,8 @@ class SentenceEncoder(Model):
 
     def settings(self) -> dict[str, object]:
         """What training depends on besides weights and tokenizer, for the record of a run: {name: value}."""
-        return {"pooling": self.pooling, "max_length": self.max_length, "normalize": self.normalize}
+        source = self.source and Path(self.source).name  # a record tells nobody's folders
+        return {"pooling": self.pooling, "max_length": self.max_length, "normalize": self.normalize, "source": source}
 
     # ------------------------------------------------------------------ to disk
 

@@ -40,6 +40,7 @@ class MaskedLanguageHead(nn.Module):
         nn.init.normal_(self.dense.weight, std=getattr(config, "initializer_range", 0.02))
         nn.init.zeros_(self.dense.bias)
         self._family = config.model_type
+        self._tied = getattr(config, "tie_word_embeddings", True)  # another output matrix is not read
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Hidden vectors to logits: (M, d) → (M, V)."""
@@ -55,7 +56,7 @@ class MaskedLanguageHead(nn.Module):
         if not source:
             return False
         try:
-            path = saved_file(source, "model.safetensors")
+            path = saved_file(source, "model.safetensors") if self._tied else None
         except OSError:
             path = None
         found = None if path is None else _read_head(path)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Hashable, Iterable, Sequence
 
+import numpy as np
 from torch import Generator, Tensor, nn
 
 from course_lib.models.encoder import SentenceEncoder
@@ -19,22 +20,21 @@ class Objective(nn.Module):
 
     smallest_batch = 1  # examples that a batch needs for the loss to mean anything
     optimizer = "adamw"  # or "rmsprop"
-    similarity = None  # how the loss compares vectors, "cosine" or "dot"; None where it does not
+    similarity = None  # how to search with what was trained, "cosine" or "dot"; None leaves it as it was
     in_batch_negatives = False  # whether the other texts of a batch are a text's negatives
     example = "text"  # what errors call one
 
     def __init__(self, encoder: SentenceEncoder):
         super().__init__()
         self.encoder = encoder
-        if self.similarity is not None:  # what is trained by one similarity is searched by it
-            encoder.similarity = self.similarity
 
     def settings(self) -> dict[str, object]:
         """What this objective and its model were made with, for the record of a run: {name: value}, None included."""
         of_torch = vars(nn.Module())
         own = {name: value for name, value in vars(self).items() if name[0] != "_" and name not in of_torch}
-        own = {name: value for name, value in own.items() if isinstance(value, (bool, int, float, str, type(None)))}
-        return {"name": type(self).__name__, **own, **self.encoder.settings()}
+        own = {n: v.item() if isinstance(v, np.generic) else v for n, v in own.items()}
+        own = {n: v for n, v in own.items() if isinstance(v, bool | int | float | str | list | tuple | dict | None)}
+        return {"name": type(self).__name__, **self.encoder.settings(), **own}
 
     def learning_rate_factors(self) -> dict[nn.Parameter, float]:
         """The weights that learn at another rate than the configuration's, and what that rate is multiplied by."""
@@ -74,4 +74,10 @@ class Objective(nn.Module):
 
     def save(self, path: str | os.PathLike) -> None:
         """Write what is kept after training into a folder."""
+        self.mark_similarity()
         self.encoder.save(path)
+
+    def mark_similarity(self) -> None:
+        """Tell the encoder by which similarity it is trained, so that it is searched by the same."""
+        if self.similarity is not None:
+            self.encoder.similarity = self.similarity

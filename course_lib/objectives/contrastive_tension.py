@@ -30,6 +30,7 @@ class ContrastiveTension(Objective):
     """
 
     in_batch_negatives = True
+    similarity = "cosine"  # trained by dot products; the authors and Sentence Transformers compare by cosine
     optimizer = "rmsprop"  # without weight decay, as the authors and Sentence Transformers do; else torch's defaults
 
     def __init__(

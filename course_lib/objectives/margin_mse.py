@@ -1,5 +1,6 @@
 """MarginMSE: learn from a cross-encoder how much better one passage answers a query than another, as in GPL."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -35,7 +36,14 @@ class MarginMSE(Objective):
         if length is not None and not 0 < length < float("inf"):
             raise ValueError(f"length is {length}; it must be above 0, or None for vectors as they are")
         self.length = length
-        encoder.similarity = "dot" if length is None else "cosine"
+        if length is None and encoder.normalize:
+            what = "differences of dot products of unit vectors lie between -2 and 2, and most margins do not"
+            warnings.warn(f"this encoder normalises its vectors: {what}; pass `length`", stacklevel=2)
+
+    @property
+    def similarity(self) -> str:
+        """Dot product, or cosine where all vectors have one length."""
+        return "dot" if self.length is None else "cosine"
 
     def prepare(self, examples: Sequence, max_length: int | None = None) -> list[Tokenized]:
         """Tokenise the texts of each example; see `Objective.prepare`."""
@@ -58,6 +66,8 @@ class MarginMSE(Objective):
         queries = self.encoder(strip_prefix("query", batch))  # (B, d)
         answers = self.encoder(batch)  # (2B, d): the positives, then the negatives
         if self.length is not None:
-            queries, answers = (self.length * F.normalize(vectors.float(), dim=-1) for vectors in (queries, answers))
+            queries, answers = (
+                self.length * F.normalize(functional.at_least_float32(v), dim=-1) for v in (queries, answers)
+            )
         positives, negatives = answers.chunk(2)
         return functional.margin_mse(queries, positives, negatives, batch["margins"])

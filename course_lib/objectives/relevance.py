@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_lib import functional
 from course_lib.models.checks import check_choice
 from course_lib.models.cross_encoder import CrossEncoder
 from course_lib.objectives.base import Objective
@@ -55,7 +56,7 @@ class Relevance(Objective):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a batch, a scalar."""
-        logits = self.encoder(batch).float().view_as(batch["labels"])  # (B, 1 + k)
+        logits = functional.at_least_float32(self.encoder(batch)).view_as(batch["labels"])  # (B, 1 + k)
         if self.loss == "softmax":
             return F.cross_entropy(logits, batch["labels"].argmax(1))
         return F.binary_cross_entropy_with_logits(logits, batch["labels"])

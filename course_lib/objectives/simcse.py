@@ -37,7 +37,7 @@ class SimCSE(Objective):
         self.check_batch(len(batch["input_ids"]))
         # one pass over both views, (2B, d): dropout differs between the two copies of a row
         first, second = self.encoder({k: torch.cat([v, v]) for k, v in batch.items()}).chunk(2)
-        if self.training and not self._views_differ:
+        if self.encoder.training and not self._views_differ:
             self._check_views(first.detach().float(), second.detach().float())
         return functional.info_nce(first, second, self.temperature)
 

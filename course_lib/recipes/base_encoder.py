@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, BertForMaskedLM, PreTrainedTokenizerFast
 
 from course_lib.models import SentenceEncoder
-from course_lib.models.folders import write_sentence_transformers
+from course_lib.models.folders import model_folder, write_sentence_transformers
 from course_lib.models.minilm import minilm_folder
 from course_lib.objectives import MaskedLanguageModel, Objective
 from course_lib.storage import DATA, write_atomically
@@ -46,13 +46,12 @@ def choose_pieces(tokenizer, texts: list[str], size: int = WORD_PIECES) -> list[
     return sorted(list(ranked)[:size])
 
 
-def prune(folder: Path, texts: list[str], layers: int = LAYERS, fresh_layers: int = 0) -> SentenceEncoder:
+def prune(folder: Path, texts: list[str], layers: int = LAYERS) -> SentenceEncoder:
     """The ancestor as an encoder with fewer word pieces and layers.
 
     folder: of the ancestor.
     texts: the corpus, which decides which word pieces stay.
     layers: how many stay, from below.
-    fresh_layers: how many of them, from above, start random.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32)
@@ -78,8 +77,6 @@ def prune(folder: Path, texts: list[str], layers: int = LAYERS, fresh_layers: in
     model.resize_token_embeddings(len(kept))
     model.embeddings.word_embeddings.weight.data.copy_(old[kept])
     model.encoder.layer = model.encoder.layer[:layers]
-    for layer in model.encoder.layer[layers - fresh_layers :] if fresh_layers else ():
-        layer.apply(_fresh)
     model.config.num_hidden_layers = layers
     model.config.pad_token_id = small.pad_token_id
     model.pooler = None
@@ -110,14 +107,6 @@ class WithoutStart(MaskedLanguageModel):
         if self.hidden:
             batch["attention_mask"][:, 0] = 0
         return batch
-
-
-def _fresh(module):
-    if isinstance(module, torch.nn.Linear):
-        torch.nn.init.normal_(module.weight, std=0.02)
-        torch.nn.init.zeros_(module.bias)
-    elif isinstance(module, torch.nn.LayerNorm):
-        module.reset_parameters()
 
 
 def held_out_loss(objective: MaskedLanguageModel, passages: list[str]) -> float:
@@ -160,9 +149,10 @@ def save_masked_lm(objective: MaskedLanguageModel, folder: Path):
     predictions.transform.LayerNorm.load_state_dict(head.norm.state_dict())
     predictions.bias.data.copy_(head.bias.data)
     predictions.decoder.bias.data.copy_(head.bias.data)
-    model.half().save_pretrained(folder)
-    encoder.tokenizer.save_pretrained(folder)
-    write_sentence_transformers(folder, encoder.dimension, encoder.max_length, "mean", False, "cosine")
+    with model_folder(folder) as unfinished:
+        model.half().save_pretrained(unfinished)
+        encoder.tokenizer.save_pretrained(unfinished)
+        write_sentence_transformers(unfinished, encoder.dimension, encoder.max_length, "mean", False, "cosine")
 
 
 def main():
@@ -170,7 +160,6 @@ def main():
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--output", type=Path, default=FOLDER)
     parser.add_argument("--layers", type=int, default=LAYERS)
-    parser.add_argument("--fresh-layers", type=int, default=0, help="upper layers that start random")
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--last-steps", type=int, default=200, help="then, with a new [CLS] that no token sees")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -180,7 +169,7 @@ def main():
     options = parser.parse_args()
     docs = python_docs.load()
     torch.manual_seed(0)
-    encoder = prune(minilm_folder(), docs.train.sentences, options.layers, options.fresh_layers)
+    encoder = prune(minilm_folder(), docs.train.sentences, options.layers)
     objective = WithoutStart(encoder, mask_probability=options.mask_probability)
     parts = [_train_part(objective, docs, options, options.steps, options.learning_rate, "first")]
     torch.manual_seed(1)

@@ -19,7 +19,7 @@ from course_lib.models import CrossEncoder, QueryGenerator, SentenceEncoder
 from course_lib.objectives import Objective, QueryGeneration, Relevance
 from course_lib.recipes.base_encoder import loss_per_token
 from course_lib.search import BM25Search
-from course_lib.storage import DATA, write_atomically
+from course_lib.storage import DATA, replacing, write_atomically
 from course_lib.texts import python_docs
 from course_lib.training import TrainingConfig, TrainingRecord, train
 
@@ -164,7 +164,8 @@ def train_parts(
             if records[name].outcome == "interrupted":
                 raise KeyboardInterrupt
             if folder:
-                save_model(objective, folder / "objective.safetensors")
+                with replacing(folder / "objective.safetensors") as temporary:
+                    save_model(objective, temporary)
                 records[name].save(folder / "training.json")
     return records
 

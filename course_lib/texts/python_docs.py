@@ -198,6 +198,13 @@ class PythonDocs:
     # ------------------------------------------------------------------ labels
 
     @cached_property
+    def text_fingerprint(self) -> str:
+        """A key for trainings: every document, its links and the answers of questions decide texts and splits."""
+        answers = [question["answers"] for question in self.questions]
+        everything = [[d.name, d.paragraphs, d.see_also] for d in self.documents]
+        return hashlib.sha256(json.dumps([everything, answers]).encode()).hexdigest()[:16]
+
+    @cached_property
     def fingerprint(self) -> str:
         """A key for results: it depends on the split of every document and on every text of the test split's tasks."""
         splits = [(d.name, self.split_of(d.name)) for d in self.documents]

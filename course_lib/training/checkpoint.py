@@ -15,7 +15,7 @@ from course_lib.training.record import TrainingRecord
 
 CHECKPOINT = "checkpoint.safetensors"
 FORMAT = 2  # of the file; 1 had no number, and other names for some settings
-HARMLESS = ("precision", "checkpoint_every")  # settings that may change: the first is compared as it was resolved
+MAY_CHANGE = ("precision", "checkpoint_every")  # precision is compared after "auto" has been resolved
 
 
 class Checkpoint:
@@ -58,16 +58,16 @@ class Checkpoint:
         if not self.path.is_file():
             return
         about, tensors = self._read()
-        weights = _under("model", tensors)
+        weights = _strip_prefix("model", tensors)
         self._check_same_run(about["record"], weights)
         load_weights(self.objective, weights)
         state = self.optimizer.state_dict()
-        for name, tensor in _under("optimizer", tensors).items():
+        for name, tensor in _strip_prefix("optimizer", tensors).items():
             index, key = name.split(".", 1)
             state["state"].setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(state)
         self.scaler.load_state_dict(about["scaler"])
-        self.best.score, self.best.weights = about["best_score"], _under("best", tensors) or None
+        self.best.score, self.best.weights = about["best_score"], _strip_prefix("best", tensors) or None
         for name in ("metric", "steps", "evaluations"):
             setattr(self.record, name, about["record"][name])
 
@@ -84,7 +84,7 @@ class Checkpoint:
 
     def _check_same_run(self, saved, weights):
         """Raise ValueError, naming every difference, unless a checkpoint's record and weights are of this run."""
-        now = asdict(self.record)
+        now = json.loads(json.dumps(asdict(self.record)))  # tuples are lists in a file
         changed = _changes(saved["config"], now["config"]) + _changes(saved["objective"], now["objective"])
         changed += _changes(*({k: r[k] for k in ("texts", "processes")} for r in (saved, now)))
         if saved["precision"] != now["precision"]:
@@ -100,12 +100,12 @@ class Checkpoint:
 
 def _changes(saved, now):
     """What differs between two dicts of settings, in words; a setting that only one of them has differs too."""
-    names = [name for name in {**saved, **now} if name not in HARMLESS]
+    names = [name for name in {**saved, **now} if name not in MAY_CHANGE]
     said = {name: [repr(each[name]) if name in each else "not set" for each in (saved, now)] for name in names}
     return [f"{name} was {was} and is {new}" for name, (was, new) in said.items() if was != new]
 
 
-def _under(prefix, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _strip_prefix(prefix, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
 
 

@@ -54,6 +54,9 @@ class TrainingConfig:
     def __post_init__(self):
         positive = ("batch_size", "gradient_accumulation_steps", "epochs", "learning_rate", "max_gradient_norm")
         check_positive(**{name: getattr(self, name) for name in positive})
+        for name in ("batch_size", "gradient_accumulation_steps", "seed", "evaluate_every", "checkpoint_every"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be a whole number")
         for name in ("weight_decay", "evaluate_every", "checkpoint_every"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")

@@ -53,7 +53,7 @@ class Evaluation:
     def _checked(self, scores):
         if not isinstance(scores, dict) or not scores:
             raise TypeError(f"evaluate returned {scores!r:.60}; it must return {{name: number}}")
-        self.record.metric = self.record.config["metric"] or next(iter(scores))
+        self.record.metric = self.record.metric or self.record.config["metric"] or next(iter(scores))
         if self.record.metric not in scores:
             raise ValueError(f"metric is {self.record.metric!r}; evaluate returned {', '.join(scores)}")
         return {k: float(v) for k, v in scores.items()}

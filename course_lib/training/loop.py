@@ -80,7 +80,7 @@ def train_steps(state: "TrainingState", bar: tqdm):
         optimizer.zero_grad()  # an interrupted step may have left some gradients
         for positions in state.batches.batches_for(step, state.process):
             batch = objective.collate([state.examples[i] for i in positions], generator)
-            tokens, texts = tokens + int(batch["attention_mask"].sum()), texts + len(positions)
+            tokens, texts = tokens + count_tokens(batch), texts + len(positions)
             with autocast(state.device, state.precision):
                 inputs = {k: v.to(state.device) for k, v in batch.items()}
                 part = state.model(inputs) / config.gradient_accumulation_steps
@@ -99,6 +99,11 @@ def train_steps(state: "TrainingState", bar: tqdm):
         bar.update()
         state.evaluation.run_if_due()
         state.save_checkpoint_if_due()
+
+
+def count_tokens(batch: dict[str, torch.Tensor]) -> int:
+    """The tokens of a batch, queries included, without padding."""
+    return sum(int(mask.sum()) for name, mask in batch.items() if name.endswith("attention_mask"))
 
 
 def seed_step(seed: int, step: int, process: int) -> torch.Generator:
@@ -134,6 +139,7 @@ class TrainingState:
         self.process, self.is_main = processes.process_index, processes.is_main_process
         self.objective, self.config, self.output = objective, config, output
         self.device = objective.encoder.device
+        objective.mark_similarity()
         self.precision = choose_precision(config.precision, self.device)
         self.model = DistributedDataParallel(objective) if processes.num_processes > 1 else objective
         self.optimizer = make_optimizer(objective, config)

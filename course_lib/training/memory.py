@@ -37,7 +37,7 @@ def training_memory(objective: Objective, examples: list, config: TrainingConfig
     state = [v for values in optimizer.state.values() for v in values.values() if torch.is_tensor(v)]
     optimizer.zero_grad()
     objective.train(training)
-    vocabulary = objective.encoder.transformer.config.vocab_size
+    vocabulary = max(m.num_embeddings for m in objective.modules() if isinstance(m, torch.nn.Embedding))
     return {
         "weights": sum(p.nbytes for p in weights.values()),
         "gradients": gradients,

@@ -5,6 +5,7 @@ import math
 import torch
 
 from course_lib import functional
+from course_lib.models.checks import check_choice
 from course_lib.objectives import Objective
 from course_lib.training.config import TrainingConfig
 
@@ -17,6 +18,7 @@ def make_optimizer(objective: Objective, config: TrainingConfig) -> torch.optim.
     objective: its `optimizer` names one of OPTIMIZERS; its `learning_rate_factors()` give some weights their own rate.
     config: learning_rate and weight_decay are used, the second by AdamW only.
     """
+    check_choice(OPTIMIZERS, optimizer=objective.optimizer)
     factors, groups = objective.learning_rate_factors(), {}
     for weight in objective.parameters():
         if weight.requires_grad:

@@ -166,6 +166,27 @@ def test_other_settings_are_another_run(records):
     assert len(with_start) == len(with_domain) == 2
 
 
+def test_a_training_is_known_by_the_texts_and_not_by_what_measures(docs, monkeypatch):
+    key = run("simcse").training_key
+    first = docs.train.documents[0]
+    reworded = [
+        dataclasses.replace(first, paragraphs=[["Another sentence altogether."]]) if d is first else d
+        for d in docs.documents
+    ]
+    asked = [q | {"question": q["question"] + " Really?"} for q in docs.questions]
+    for documents, questions, same in ((reworded, docs.questions, False), (docs.documents, asked, True)):
+        other = type(docs)(documents, questions)
+        monkeypatch.setattr(runs, "load_docs", lambda other=other: other)
+        assert (run("simcse").training_key == key) is same
+
+
+def test_neither_the_order_of_options_nor_the_profile_s_name_is_another_run():
+    options = ({"temperature": 0.1, "x": 1}, {"x": 1, "temperature": 0.1})
+    recipes = [SMOKE.recipes | {"simcse": dataclasses.replace(SMOKE.recipes["simcse"], options=o)} for o in options]
+    profiles = [dataclasses.replace(SMOKE, recipes=r, name=f"name {n}") for n, r in enumerate(recipes)]
+    assert len({run("simcse", profile).folder for profile in profiles}) == 1
+
+
 def test_only_training_texts_reach_the_objectives(docs):
     held_out = {d.name for split in (docs.validation, docs.test) for d in split.documents}
     assert not held_out & {d.name for d in docs.train.documents}

@@ -159,6 +159,19 @@ def test_a_stage_is_known_by_what_it_reads(gpl):
     assert len(keys) == 6  # how many passages are asked about changes nothing for the source's labels
 
 
+def test_gpl_is_known_by_the_encoder_that_mined_its_negatives(gpl):
+    other = dataclasses.replace(TINY, recipes=RECIPES | {"source": dataclasses.replace(RECIPES["source"], steps=3)})
+    for row in (("source", "gpl"), ("minilm", "gpl"), ("cropping", "gpl")):
+        assert run(row).training_key != run(row, other).training_key
+    assert run(("source", "genq")).before.training_key != run(("source", "genq"), other).before.training_key
+    assert run(("minilm", "genq")).training_key == run(("minilm", "genq"), other).training_key  # mines nothing
+
+
+def test_a_stage_of_the_target_is_refused_elsewhere():
+    with pytest.raises(ValueError, match="stage 'genq' reads texts of the target"):
+        as_run(("source", "genq")[1:], TINY)
+
+
 def test_a_search_with_an_adapted_encoder(gpl):
     texts = ["Sort an array.", "Read a table."]
     hits = experiments.searcher("gpl", texts, TINY, progress=False).search("sort", k=2)

@@ -302,6 +302,7 @@ def test_settings_tell_how_an_objective_was_made(shallow):
         "pooling": "mean",
         "max_length": 16,
         "normalize": False,
+        "source": "base-encoder",
     }
     assert MaskedLanguageModel(shallow(pooling="cls", max_length=16), 0.3, True).settings() == {
         "name": "MaskedLanguageModel",
@@ -310,6 +311,7 @@ def test_settings_tell_how_an_objective_was_made(shallow):
         "pooling": "cls",
         "max_length": 16,
         "normalize": False,
+        "source": "base-encoder",
     }
 
 

@@ -307,6 +307,24 @@ def test_a_setting_that_one_side_does_not_know_counts(fresh, sentences, tmp_path
         run(objective, sentences, output=tmp_path, resume=True)
 
 
+def test_settings_of_a_learner_s_own_count_whatever_their_kind(fresh, sentences, tmp_path):
+    def weighted(weights, temperature=0.1):
+        objective = fresh(temperature=temperature)
+        objective.weights = weights
+        return objective
+
+    run(stops(weighted((1, 2), np.float32(0.5)), 3, KeyboardInterrupt), sentences, output=tmp_path)
+    with pytest.raises(ValueError, match=r"weights was \[1, 2\] and is \[9, 2\]"):
+        run(weighted((9, 2), 0.5), sentences, output=tmp_path, resume=True)
+    assert run(weighted([1, 2], 0.5), sentences, output=tmp_path, resume=True).outcome == "finished"
+
+
+def test_another_metric_than_before_is_refused(fresh, sentences, tmp_path):
+    run(stops(fresh(), 7, KeyboardInterrupt), sentences, output=tmp_path, evaluate=lambda encoder: {"loss": 98.0})
+    with pytest.raises(ValueError, match="metric is 'loss'; evaluate returned score"):
+        run(fresh(), sentences, output=tmp_path, resume=True, evaluate=lambda encoder: {"score": 0.4})
+
+
 def test_how_often_checkpoints_are_written_may_change(uncut, fresh, sentences, spread, tmp_path):
     run(stops(fresh(), 11, KeyboardInterrupt), sentences, output=tmp_path, evaluate=spread)
     objective = fresh()
@@ -544,6 +562,19 @@ def test_what_an_objective_trains_is_what_is_saved(shallow, sentences, tmp_path)
     assert written[0] == written[1]
 
 
+def test_an_objective_built_to_measure_changes_nothing(shallow, sentences, tmp_path):
+    """An evaluation may build an objective of another similarity around the encoder, which is in evaluation mode."""
+    objective = MarginMSE(shallow(max_length=16))
+
+    def evaluate(encoder):
+        other = SimCSE(encoder)
+        return {"loss": float(other(other.collate(sentences[:8], None)))}
+
+    examples = [(*texts, 1.0) for texts in zip(sentences[:20], sentences[20:40], sentences[40:60])]
+    run(objective, examples, TrainingConfig(steps=1, batch_size=4), output=tmp_path, evaluate=evaluate)
+    assert SentenceEncoder.from_pretrained(tmp_path, device="cpu").similarity == "dot"
+
+
 def test_a_model_without_an_objective_is_named(shallow, sentences):
     with pytest.raises(TypeError, match=r"`objective` is a CrossEncoder; pass one around it, such as .*Relevance"):
         run(CrossEncoder(shallow()), sentences)
@@ -763,6 +794,8 @@ def test_a_file_as_output(fresh, sentences, tmp_path):
         ({"weight_decay": -0.1}, "weight_decay is -0.1; it must be at least 0"),
         ({"evaluate_every": -1}, "evaluate_every is -1"),
         ({"checkpoint_every": -1}, "checkpoint_every is -1"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; it must be a whole number"),
+        ({"learning_rate": math.inf}, "learning_rate is inf; it must be above 0"),
         ({"schedule": "step"}, "schedule is 'step'; choose one of linear, cosine, constant"),
         ({"precision": "float16"}, "precision is 'float16'; choose one of auto, fp32, bf16, fp16"),
     ],

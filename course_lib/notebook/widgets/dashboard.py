@@ -175,18 +175,13 @@ class Dashboard(Panel):
         if record.outcome == "finished":
             self._say(f"finished: {took}")
         else:
-            measured = [e for e in record.evaluations if np.isfinite(e[self._score()])]
-            kept = max(measured, key=lambda e: e[self._score()], default=None)
+            measured = [e for e in record.evaluations if e["step"] and np.isfinite(e[record.metric])]
+            kept = max(measured, key=lambda e: e[record.metric], default=None)
             weights = "its latest weights"
             if kept:
-                best = f"{self._score()} {kept[self._score()]:.3f}"
-                weights = f"the weights of step {kept['step']}" if kept["step"] else "its starting weights"
-                weights += f", which scored best ({best})"
+                best = f"{record.metric} {kept[record.metric]:.3f}"
+                weights = f"the weights of step {kept['step']}, which scored best ({best})"
             self._say(f"stopped after {took}; the encoder has {weights}")
-
-    def _score(self):
-        """The name of the first number that `evaluate` returns, which says how good the encoder is."""
-        return next(iter(self._evaluations[0][1]))
 
 
 def _live(losses, evaluations):

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from pathlib import Path
 
 import pytest
 from nbclient import NotebookClient
@@ -9,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from course_lib import functional
 from course_lib.notebook import exercises
-from course_lib.notebook.exercises import answers, sentence_encoder, simcse
+from course_lib.notebook.exercises import sentence_encoder, simcse
 
 
 def my_mean_pool(hidden, mask):
@@ -98,7 +99,7 @@ def test_a_full_disk_is_only_said(own_progress_file, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(answers.store.tempfile, "mkstemp", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     outcome = sentence_encoder.mean_pool.check(my_mean_pool)
     assert outcome.right and "No space left" in outcome.notes[0]
 

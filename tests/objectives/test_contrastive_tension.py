@@ -188,6 +188,7 @@ def test_settings(fresh):
         "pooling": "mean",
         "max_length": 24,
         "normalize": False,
+        "source": "base-encoder",
     }
     assert fresh(InBatchContrastiveTension, scale=10, max_scale=100).settings() == {
         "name": "InBatchContrastiveTension",
@@ -198,6 +199,7 @@ def test_settings(fresh):
         "pooling": "mean",
         "max_length": 24,
         "normalize": False,
+        "source": "base-encoder",
     }
 
 

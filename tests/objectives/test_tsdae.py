@@ -368,6 +368,7 @@ def test_settings(shallow):
         "pooling": "cls",
         "max_length": 16,
         "normalize": False,
+        "source": "base-encoder",
     }
 
 

@@ -197,6 +197,7 @@ def test_only_training_texts_reach_the_objectives(docs):
 def test_what_a_profile_does_not_train_is_shown_as_recorded(records, tmp_path, monkeypatch):
     """A plain `course compare` trains what its time allows; the other rows say that they come from elsewhere."""
     profile = dataclasses.replace(SMOKE, trains=("mlm",), name="quick")
+    monkeypatch.setattr(runs, "runs_folder", lambda: tmp_path / "runs")  # nothing has been trained here
     monkeypatch.setattr(records_module, "RECORDED", tmp_path)
     monkeypatch.setattr(runs, "COMPARISON", ("bm25", "simcse"))
     for record in records[2:]:

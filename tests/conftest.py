@@ -13,13 +13,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-SLOW = ("experiments", "recipes", "notebook", "test_cli.py", "test_packaging.py")
+SLOW = ("experiments", "recipes", "notebook", "oracle", "test_cli.py", "test_packaging.py", "test_harvest.py")
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what takes a browser, a kernel or a whole pipeline; `make quick` leaves it out."""
+    """Mark what takes a browser, a kernel, a pipeline or another library; `make quick` leaves it out."""
     for item in items:
-        if item.path.relative_to(Path(__file__).parent).parts[0] in SLOW:
+        if not set(SLOW).isdisjoint(item.path.relative_to(Path(__file__).parent).parts):
             item.add_marker(pytest.mark.slow)
 
 

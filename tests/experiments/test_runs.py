@@ -9,7 +9,7 @@ from importlib import metadata
 import pytest
 
 from course_lib import objectives
-from course_lib.experiments import PROFILES, Run, RunRecord, as_run, compare, current_profile, load_or_run, runs
+from course_lib.experiments import PROFILES, Run, RunRecord, as_run, compare, current_profile, load_or_run, runs, stages
 from course_lib.experiments import records as records_module
 from course_lib.texts import hub
 
@@ -22,6 +22,15 @@ def with_steps(steps):
 
 
 SMOKE = with_steps(3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_sentences(docs):
+    """Real sentences, but not all: tokenising 56,000 for three steps takes most of a run here."""
+    few = dataclasses.replace(stages.DOMAINS["python"], sentences=lambda: docs.train.sentences[:2000])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(stages.DOMAINS, "python", few)
+        yield
 
 
 def run(name, profile=SMOKE, seed=0):

@@ -40,7 +40,7 @@ test: lint  ## lint, unit, oracle and property tests, then every notebook in the
 	$(OFFLINE) $(ONE_THREAD) COURSE_PROFILE=smoke $(BIN)/python -m pytest notebooks $(PARALLEL) \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=300
 
-quick: lint  ## lint and the unit tests that need no browser, notebook, pipeline or other library; two minutes
+quick: lint  ## lint and the unit tests that need no browser, notebook, pipeline or other library
 	$(OFFLINE) $(ONE_THREAD) $(BIN)/python -m pytest tests --ignore=tests/benchmarks -m "not slow" $(PARALLEL) $(BY_NAME)
 
 lint: .venv/ready  ## check names, imports and layout of the code with ruff

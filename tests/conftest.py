@@ -13,7 +13,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-SLOW = ("experiments", "recipes", "notebook", "oracle", "test_cli.py", "test_packaging.py", "test_harvest.py")
+SLOW = (
+    "experiments",
+    "recipes",
+    "notebook",
+    "oracle",
+    "test_query_generator.py",
+    "test_cli.py",
+    "test_packaging.py",
+    "test_harvest.py",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import re
 from pathlib import Path
 from statistics import median
 
@@ -135,7 +136,7 @@ def as_rich_table(records: list[RunRecord]):
         heading = heading.replace(", ", "\n").replace("/s", "\n/s")
         shown.add_column(heading, justify="right" if i else "left", no_wrap=i > 0, min_width=0 if i else 16)
     for row in table(records):
-        shown.add_row(*(c.replace(" [0", "\n").replace(", 0", "–").rstrip("]") for c in _cells(row, titles)))
+        shown.add_row(*(re.sub(r" \[(-?)0(.*), (-?)0(.*)\]", r"\n\1\2–\3\4", c) for c in _cells(row, titles)))
     return shown
 
 

@@ -1,8 +1,10 @@
 """Tables, pages and pictures are computed from records alone, and show no run that was interrupted."""
 
 import dataclasses
+import io
 
 import pytest
+from rich.console import Console
 
 from course_lib.experiments import RunRecord, load_shipped, report
 from course_lib.notebook.plots import comparison_picture
@@ -47,6 +49,13 @@ def test_the_page_escapes_what_it_shows_and_the_picture_is_one(records, tmp_path
     page = files["page"].read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page and "alt='" in page
     assert files["picture"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interval_below_zero_is_set_like_the_others(records):
+    low = dataclasses.replace(records[0], results={"stsb": dict(records[1].results["stsb"], scores=list(range(1379)))})
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(report.as_rich_table([low]))
+    assert "-.0" in console.export_text() and "[" not in console.export_text()
 
 
 def test_races_at_equal_sentences_and_at_equal_seconds(records):

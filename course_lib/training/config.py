@@ -27,6 +27,8 @@ class TrainingConfig:
         CUDA, else fp32.
     seed: of everything random in the run.
     group_by_length: batches of texts of similar length, which saves most of the padding; False draws them at random.
+        SimCSE gains by it on this corpus (0.03 nDCG@10, measured): in a random batch the length of a text is a clue to
+        which text it is. Ranking on labelled pairs does not change.
     evaluate_every: steps between evaluations; 0 means at the start and at the end only.
     metric: which of the numbers that `evaluate` returns is maximised; None means the first.
     keep_best: end with the weights that scored best after the start, not with the last ones.

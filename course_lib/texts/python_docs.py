@@ -15,8 +15,7 @@ import filelock
 
 from course_lib.storage import cache_folder, write_atomically
 from course_lib.texts.harvest import LIBRARIES, Document, fingerprint, harvest, is_public, library_folder
-from course_lib.texts.labelled_tasks import POOL as POOL  # "as": this module offers the name too
-from course_lib.texts.labelled_tasks import TEXT_WORDS as TEXT_WORDS
+from course_lib.texts.labelled_tasks import TEXT_WORDS as TEXT_WORDS  # "as": this module offers the name too
 from course_lib.texts.labelled_tasks import (
     RetrievalTask,
     bucket,

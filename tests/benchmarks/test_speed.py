@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from course_lib.experiments import reference_folder
 from course_lib.models.encoder import SentenceEncoder
+from course_lib.models.minilm import reference_folder
 from course_lib.texts import python_docs
 from course_lib.training import Batches, TrainingConfig, choose_precision
 

@@ -128,6 +128,17 @@ def draw(shape: tuple[int, ...], generator: Source = None, device: torch.device 
     return torch.rand(shape, generator=generator, device=device)
 
 
+def answered(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Where the labels of a batch are, so that logits are computed only there.
+
+    batch: "labels", (B, T), −100 where there is nothing to predict; and, where they were found before, "answers",
+        (M, 2), the rows and columns of the others. On a GPU, finding them makes the program wait.
+    Returns rows and columns, (M,) each.
+    """
+    places = batch["answers"] if "answers" in batch else (batch["labels"] != -100).nonzero()
+    return places[:, 0], places[:, 1]
+
+
 def masked_lm_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of the hidden tokens.
 

@@ -5,7 +5,7 @@ import torch
 
 from course_lib import objectives
 from course_lib.models import CrossEncoder, QueryGenerator, SentenceEncoder
-from course_lib.training import TrainingConfig, train
+from course_lib.training import TrainingConfig, loop, train
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 PAIRED = {"MultipleNegativesRanking", "QueryGeneration"}
@@ -87,3 +87,28 @@ def test_a_stopped_training_goes_on_as_if_never_stopped(docs, base_encoder_folde
     whole = losses(tmp_path / "whole")
     assert len(losses(tmp_path / "stopped", stop=True)) == 6
     assert losses(tmp_path / "stopped") == pytest.approx(whole, rel=1e-6)
+
+
+def losses_without_dropout(kind, shallow, texts, **settings):
+    torch.manual_seed(0)
+    objective = getattr(objectives, kind)(shallow(2).to("cuda"))
+    for part in objective.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    objective._views_differ = True  # SimCSE would ask for dropout
+    config = TrainingConfig(steps=30, batch_size=16, **settings)
+    return train(objective, texts, config, progress=False).losses
+
+
+@needs_gpu
+@pytest.mark.parametrize("kind", ["SimCSE", "MaskedLanguageModel", "DenoisingAutoEncoder", "ContrastiveTension"])
+def test_the_fast_path_trains_what_the_plain_one_trains(kind, docs, shallow, monkeypatch):
+    texts = docs.train.sentences[:400]
+    fast = losses_without_dropout(kind, shallow, texts, precision="fp32")
+    compiled = losses_without_dropout(kind, shallow, texts, precision="fp32", compile=True)
+    half = losses_without_dropout(kind, shallow, texts, precision="fp16")
+    monkeypatch.setattr(loop, "runs_ahead", lambda device: False)
+    plain = losses_without_dropout(kind, shallow, texts, precision="fp32")
+    assert fast == pytest.approx(plain, rel=1e-4)
+    assert compiled == pytest.approx(plain, rel=1e-3)
+    assert half == pytest.approx(plain, rel=0.05)

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 
-def check_choice(choices: Iterable[str], **settings: str) -> None:
+def check_choice(choices: Iterable, **settings) -> None:
     """Raise ValueError for a setting that is none of the choices."""
     for name, value in settings.items():
         if value not in choices:
-            raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+            raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(str, choices))}")
 
 
 def check_positive(**settings: float) -> None:

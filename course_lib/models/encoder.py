@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from course_lib.texts.checks import check_texts
 
 POOLING = {"mean": functional.mean_pool, "cls": functional.cls_pool, "max": functional.max_pool}
 SIMILARITIES = ("cosine", "dot")
+TAKES_SQUARE_MASK = ("bert", "roberta", "xlm-roberta", "distilbert", "electra")  # of Transformers' models
 LONGEST = 512  # tokens, where neither tokenizer nor model names a limit
 
 
@@ -141,7 +143,10 @@ class SentenceEncoder(Model):
 
     def token_embeddings(self, batch: dict[str, Tensor]) -> Tensor:
         """The last layer's vector of every token: {"input_ids", "attention_mask"} (B, T) → (B, T, d)."""
-        return self.transformer(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        mask = batch["attention_mask"]
+        if mask.is_cuda and self.transformer.config.model_type in TAKES_SQUARE_MASK:
+            mask = square_mask(mask)
+        return self.transformer(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """One vector per text, with gradients: {"input_ids", "attention_mask"} (B, T) → (B, d)."""
@@ -163,11 +168,21 @@ class SentenceEncoder(Model):
         """
         rows = self.token_ids(texts)
         vectors = np.zeros((len(rows), self.dimension), dtype=np.float32)
+
+        def embed(chosen):
+            batch = self.tokenize([rows[i] for i in chosen])
+            embedded = self({k: v.to(self.device) for k, v in batch.items()}).float()
+            return nn.functional.normalize(embedded, dim=-1) if normalize else embedded
+
         with evaluation_mode(self):
+            before = None  # a batch is fetched after the next one was sent, so that a GPU does not wait for the CPU
             for chosen in longest_first(rows, batch_size, "Encoding", progress):
-                batch = self.tokenize([rows[i] for i in chosen])
-                embedded = self({k: v.to(self.device) for k, v in batch.items()}).float()
-                vectors[chosen] = (nn.functional.normalize(embedded, dim=-1) if normalize else embedded).cpu().numpy()
+                embedded = embed(chosen)
+                if before is not None:
+                    vectors[before[0]] = before[1].cpu().numpy()
+                before = chosen, embedded
+            if before is not None:
+                vectors[before[0]] = before[1].cpu().numpy()
         return vectors
 
     @property
@@ -198,10 +213,18 @@ class SentenceEncoder(Model):
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
     """Pad lists of token ids on the right with `pad_id`: {"input_ids", "attention_mask"}, each (B, T) int64."""
     lengths = torch.tensor([len(row) for row in rows])
-    ids = torch.full((len(rows), max(lengths.tolist(), default=0)), pad_id)
-    for row, tokens in zip(ids, rows):
-        row[: len(tokens)] = torch.tensor(tokens)
-    return {"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long()}
+    mask = torch.arange(max(lengths.tolist(), default=0)) < lengths[:, None]
+    ids = torch.full(mask.shape, pad_id)
+    ids[mask] = torch.tensor(list(chain.from_iterable(rows)), dtype=torch.long)
+    return {"input_ids": ids, "attention_mask": mask.long()}
+
+
+def square_mask(mask: Tensor) -> Tensor:
+    """The mask that Transformers would make of (B, T): (B, 1, T, T) bool.
+
+    It first looks whether anything is padding at all, and for the answer the program would wait for the GPU.
+    """
+    return mask.bool()[:, None, None].expand(-1, -1, mask.shape[1], -1)
 
 
 def longest_first(items: Sequence[Sized], batch_size: int, description: str, progress: bool) -> Iterator[list[int]]:

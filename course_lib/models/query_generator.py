@@ -57,7 +57,7 @@ class QueryGenerator(QueryWriter):
         """
         states = self.encoder.token_embeddings(batch)  # (B, T, d)
         hidden = self.decoder(batch["decoder_input_ids"], (states, batch["attention_mask"]))  # (B, T', d)
-        return self._scores(hidden, batch, self._places(states, batch), batch["labels"] != -100)
+        return self._scores(hidden, batch, self._places(states, batch), functional.answered(batch))
 
     def _places(self, states, batch):
         """What the pointer makes of the passages, once for all tokens: (B, T, d), or None without a pointer."""

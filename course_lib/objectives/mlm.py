@@ -56,7 +56,7 @@ class MaskedLanguageModel(Objective):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a batch, a scalar."""
         hidden = self.encoder.token_embeddings(batch)  # (B, T, d)
-        masked = batch["labels"] != -100
+        masked = functional.answered(batch)
         return functional.masked_lm_loss(self.head(hidden[masked]), batch["labels"][masked])
 
 

@@ -36,4 +36,4 @@ class QueryGeneration(Objective):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a batch, a scalar."""
-        return functional.masked_lm_loss(self.encoder(batch), batch["labels"][batch["labels"] != -100])
+        return functional.masked_lm_loss(self.encoder(batch), batch["labels"][functional.answered(batch)])

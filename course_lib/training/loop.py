@@ -1,28 +1,30 @@
 """The one training loop, for every objective: batches in, loss out, and a record of how it went."""
 
-import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from tqdm.auto import tqdm
 
 from course_lib.objectives import Objective
 from course_lib.storage import fingerprint
+from course_lib.training.ahead import AHEAD, Collated, StepsAhead, ready_for_gpu, runs_ahead
 from course_lib.training.batches import Batches, mix_seeds
 from course_lib.training.checkpoint import Checkpoint
 from course_lib.training.config import TrainingConfig, autocast, choose_precision
 from course_lib.training.evaluation import Best, Evaluation
 from course_lib.training.interrupts import defer_interrupt
+from course_lib.training.losses import READ_EVERY, Losses
 from course_lib.training.optimizer import Schedule, make_optimizer
 from course_lib.training.record import TrainingRecord
 
-SMALLEST_SCALE = 2.0**-14  # of fp16's loss scaler: where even this overflows, the gradients are no numbers
+COMPILE_FROM = 1000  # steps: compilation takes about half a minute on a GPU (measured on an H100), shorter runs lose
 
 
 def train(
@@ -60,6 +62,7 @@ def train(
         state.record.outcome = "finished"
     except KeyboardInterrupt:
         state.record.outcome = "interrupted"
+        state.losses.read()
         state.save_checkpoint()
     finally:
         state.optimizer.zero_grad()
@@ -70,63 +73,49 @@ def train(
 
 def train_steps(state: "TrainingState", bar: tqdm):
     """Every step that is left of a run: this is the training loop."""
-    config, objective, record = state.config, state.objective, state.record
-    optimizer, scaler = state.optimizer, state.scaler
-    schedule = Schedule(optimizer, config, state.batches.steps, done=len(record.steps))
+    config, objective, optimizer, scaler = state.config, state.objective, state.optimizer, state.scaler
+    schedule = Schedule(optimizer, config, state.batches.steps, done=len(state.record.steps))
     state.evaluation.run_if_due()
-    for step in range(len(record.steps), state.batches.steps):
-        began, loss, tokens, texts = time.perf_counter(), 0.0, 0, 0
-        generator = seed_step(config.seed, step, state.process)
-        optimizer.zero_grad()  # an interrupted step may have left some gradients
-        for positions in state.batches.batches_for(step, state.process):
-            batch = objective.collate([state.examples[i] for i in positions], generator)
-            tokens, texts = tokens + count_tokens(batch), texts + len(positions)
-            with autocast(state.device, state.precision):
-                inputs = {k: v.to(state.device) for k, v in batch.items()}
-                part = state.model(inputs) / config.gradient_accumulation_steps
-            scaler.scale(part).backward()
-            loss += part.detach().float()
-        scaler.unscale_(optimizer)
-        norm = clip_grad_norm_(objective.parameters(), config.max_gradient_norm)
-        loss, norm = float(loss), float(norm)
-        check_finite(loss, norm, step, schedule.rate, scaler)
-        with defer_interrupt():  # weights, optimizer, schedule and record change together
-            scaler.step(optimizer)
-            scaler.update()
-            rate = schedule.step()
-            record.add_step(loss, norm, rate, tokens, texts, time.perf_counter() - began)
-        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        bar.update()
-        state.evaluation.run_if_due()
-        state.save_checkpoint_if_due()
+    state.losses.restart_clock()
+    with state.steps_ahead() as batches_of:
+        for step in range(len(state.record.steps), state.batches.steps):
+            torch.manual_seed(state.seed_of(step))
+            optimizer.zero_grad()  # an interrupted step may have left some gradients
+            loss, batches = 0.0, batches_of(step)
+            for batch in batches:
+                with autocast(state.device, state.precision):
+                    part = state.model(batch.to(state.device)) / config.gradient_accumulation_steps
+                scaler.scale(part).backward()
+                loss += part.detach().float()
+            scaler.unscale_(optimizer)
+            norm = clip_grad_norm_(objective.parameters(), config.max_gradient_norm)
+            state.losses.check(loss, norm, schedule.rate)
+            with defer_interrupt():  # weights, optimizer, schedule and losses change together
+                scaler.step(optimizer)
+                scaler.update()
+                state.losses.add(loss, norm, schedule.step(), batches)
+            if state.losses_are_due(step + 1):
+                state.losses.read()
+                bar.set_postfix(loss=f"{state.record.losses[-1]:.3f}", refresh=False)
+                state.evaluation.run_if_due()
+                state.save_checkpoint_if_due()
+                state.losses.restart_clock()
+            bar.update()
 
 
-def count_tokens(batch: dict[str, torch.Tensor]) -> int:
-    """The tokens of a batch, queries included, without padding."""
-    return sum(int(mask.sum()) for name, mask in batch.items() if name.endswith("attention_mask"))
+def compiled(model: nn.Module, wanted: bool | str, device: torch.device, steps: int) -> nn.Module:
+    """The model, compiled where that is wanted; with "auto" on a GPU that can, and for a run that is long enough.
 
-
-def seed_step(seed: int, step: int, process: int) -> torch.Generator:
-    """Seed torch for one step and give the generator that its batches draw from.
-
-    All random numbers of a step come from the seed and the step's number: a resumed run needs no saved generator.
+    model: keeps its weights; compiled and not, it is the same model.
+    wanted: as `TrainingConfig.compile`.
+    device, steps: of the run.
     """
-    seed = mix_seeds(seed, step, process)
-    torch.manual_seed(seed)
-    return torch.Generator().manual_seed(seed + 1)
-
-
-def check_finite(loss: float, norm: float, step: int, rate: float, scaler: torch.amp.GradScaler):
-    """Raise FloatingPointError, before the optimizer writes it into the weights, where a number is not finite.
-
-    With fp16 an overflow of the gradient is usual: the scaler skips the step and tries a smaller scale.
-    """
-    skipped = scaler.is_enabled() and scaler.get_scale() > SMALLEST_SCALE
-    what = "loss" if not math.isfinite(loss) else "gradient norm" if not (math.isfinite(norm) or skipped) else None
-    if what is not None:
-        found = f"the {what} of step {step + 1} is {loss if what == 'loss' else norm}"
-        advice = f"Lower learning_rate (now {rate:.2g}), or look for a division by zero in the objective"
-        raise FloatingPointError(f"{found}; the weights are those before this step. {advice}")
+    if wanted == "auto":
+        can = device.type == "cuda" and find_spec("triton") and torch.cuda.get_device_capability(device) >= (7, 0)
+        if not can or steps < COMPILE_FROM:
+            return model
+        torch._dynamo.config.suppress_errors = True  # what cannot be compiled is computed as it is
+    return torch.compile(model) if wanted else model
 
 
 class TrainingState:
@@ -141,7 +130,6 @@ class TrainingState:
         self.device = objective.encoder.device
         objective.mark_similarity()
         self.precision = choose_precision(config.precision, self.device)
-        self.model = DistributedDataParallel(objective) if processes.num_processes > 1 else objective
         self.optimizer = make_optimizer(objective, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.examples = objective.prepare(examples)
@@ -150,11 +138,43 @@ class TrainingState:
         data = "" if output is None else fingerprint([repr(e) for e in self.examples])
         known = (asdict(config), self.precision, str(self.device), len(self.examples), objective.settings(), data)
         self.record = TrainingRecord(*known, processes=processes.num_processes)
+        self.losses = Losses(self.record, self.optimizer, self.scaler, self._defers_losses())
+        model = DistributedDataParallel(objective) if processes.num_processes > 1 else objective
+        self.model = compiled(model, config.compile, self.device, self.batches.steps)
         best = Best()
         self.evaluation = Evaluation(evaluate, objective, self.record, best, self.batches.steps)
         self.checkpoint = Checkpoint(output, objective, self.optimizer, self.scaler, self.record, best)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+
+    def _defers_losses(self):
+        """Whether losses stay on the device for a while: on a GPU, with an optimizer that can skip a step by itself."""
+        return runs_ahead(self.device) and self.precision != "fp16" and self.objective.optimizer == "adamw"
+
+    def losses_are_due(self, done):
+        """Whether the losses are read after so many steps: always, or before somebody looks at them."""
+        config = self.config
+        every = (READ_EVERY if self.losses.deferred else 1, config.evaluate_every, config.checkpoint_every)
+        return done == self.batches.steps or any(n and done % n == 0 for n in every)
+
+    def seed_of(self, step):
+        """The seed of a step: all random numbers come from it, so that a resumed run needs no saved generator."""
+        return mix_seeds(self.config.seed, step, self.process)
+
+    def steps_ahead(self):
+        """The batches of each step, on a GPU made ahead of it."""
+        return StepsAhead(self.collate, self.batches.steps, AHEAD if runs_ahead(self.device) else 0)
+
+    def collate(self, step):
+        """Make the batches of one step, a list of Collated."""
+        generator, made = torch.Generator().manual_seed(self.seed_of(step) + 1), []
+        for positions in self.batches.batches_for(step, self.process):
+            tensors = self.objective.collate([self.examples[i] for i in positions], generator)
+            tokens = sum(int(mask.sum()) for name, mask in tensors.items() if name.endswith("attention_mask"))
+            if runs_ahead(self.device):
+                tensors = ready_for_gpu(tensors, self.objective.encoder.tokenizer.pad_token_id)
+            made.append(Collated(tensors, len(positions), tokens))
+        return made
 
     def bar(self, progress):
         """The progress bar, shown by the first process only."""

@@ -18,6 +18,7 @@ from course_lib.training.ahead import AHEAD, Collated, StepsAhead, ready_for_gpu
 from course_lib.training.batches import Batches, mix_seeds
 from course_lib.training.checkpoint import Checkpoint
 from course_lib.training.config import TrainingConfig, autocast, choose_precision
+from course_lib.training.dropout import cheaper_dropout
 from course_lib.training.evaluation import Best, Evaluation
 from course_lib.training.interrupts import defer_interrupt
 from course_lib.training.losses import READ_EVERY, Losses
@@ -57,7 +58,8 @@ def train(
     objective.train()
     try:
         # every step seeds torch's global generators; afterwards they are as the caller left them
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), state.bar(progress) as bar:
+        generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
+        with generators, cheaper_dropout(objective, state.device), state.bar(progress) as bar:
             train_steps(state, bar)
         state.record.outcome = "finished"
     except KeyboardInterrupt:

@@ -43,7 +43,6 @@ def test_packed_texts_are_full_and_begin_with_cls(sentences, tokenizer):
 
 
 def test_flops_count_the_matrices_of_the_layers(tokenizer):
-    """Per layer 4 d² of attention and 2 d · f of the feed-forward part; forward once, backward twice, a multiply-add."""
-    assert measure.flops_a_token(measure.Row("MaskedLanguageModel", "tiny", 8), tokenizer) == 6 * (
-        4 * 64**2 + 2 * 64 * 128
-    )
+    """Per layer 4 d² of attention and 2 d · f of the feed-forward part; a backward pass costs two forward passes."""
+    row = measure.Row("MaskedLanguageModel", "tiny", 8)
+    assert measure.flops_a_token(row, tokenizer) == 6 * (4 * 64**2 + 2 * 64 * 128)

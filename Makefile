@@ -59,7 +59,7 @@ base-encoder: .venv/ready  ## train data/base-encoder again; half an hour
 source-models: .venv/ready  ## train the query generator and the cross-encoder again; forty minutes
 	$(BIN)/python -m course_lib.recipes.source_models $(ARGS)
 
-bench: .venv/ready  ## measure training and encoding against sentence-transformers
+bench: .venv/ready  ## measure training and encoding against sentence-transformers, on a GPU too where there is one
 	$(OFFLINE) $(BIN)/python -m pytest tests/benchmarks -s -p no:cacheprovider
 
 clean:  ## remove .venv and what tests leave here; the corpus and the trained runs in your cache stay

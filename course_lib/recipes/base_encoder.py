@@ -29,9 +29,10 @@ POSITIONS = 128  # tokens of a sequence, in training and after
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 SAMPLE = 500_000  # passages that the vocabulary is made from
 UNSEEN = 256  # validation passages for the held-out loss
-# Letters that get pieces of their own although the text hardly holds them; a word with a letter that has none is [UNK].
-# Chinese characters are too many for this: those that the text does not hold are [UNK].
+# Characters that get pieces of their own although the text hardly holds them; a word with one that has none is [UNK].
+# They are told apart, not understood. Other scripts, and Chinese characters that the text does not hold, are [UNK].
 SCRIPTS = {
+    "Latin": ((0xDF, 0x17F),),  # what is left when accents are removed, such as ß, ł and ø
     "Greek": ((0x3B1, 0x3C9),),
     "Cyrillic": ((0x430, 0x45F), (0x490, 0x491)),
     "Hebrew": ((0x5D0, 0x5EA),),
@@ -40,6 +41,7 @@ SCRIPTS = {
     "Thai": ((0xE01, 0xE2E), (0xE30, 0xE46)),
     "Hangul": ((0x1100, 0x1112), (0x1161, 0x1175), (0x11A8, 0x11C2)),  # a syllable is taken apart into these
     "Japanese": ((0x3041, 0x3096), (0x30A1, 0x30FC)),
+    "signs": ((0x2010, 0x2026), (0x20AC, 0x20AC), (0x60C, 0x60C), (0x61B, 0x61B), (0x61F, 0x61F), (0x3001, 0x3002)),
 }
 
 

@@ -8,6 +8,7 @@ import argparse
 import json
 import lzma
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -276,7 +277,7 @@ def main(arguments: list[str] | None = None):
         steps=options.steps,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
-        warmup_ratio=min(1.0, options.warmup_steps / options.steps),
+        warmup_ratio=min(1.0, options.warmup_steps / max(1, options.steps)),
         seed=options.seed,
         group_by_length=False,  # all have the same
         evaluate_every=max(1, options.steps // 12),
@@ -296,4 +297,7 @@ def main(arguments: list[str] | None = None):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command goes on from here")

@@ -41,7 +41,7 @@ def read_api(source: bytes) -> Sentences:
 
 
 _BLOCKS = frozenset("p div li ul ol dl dt dd td th tr table blockquote section article h1 h2 h3 h4 h5 h6 br".split())
-_NO_TEXT = ("script", "style", "pre", "head", "nav", "info", "screen", "programlisting")
+_NO_TEXT = ("script", "style", "pre", "head", "nav", "noscript", "footer", "info", "screen", "programlisting")
 _MARK = "\u2029"  # a paragraph's end; HTML has no use for this character
 _PARSER = lxml.html.HTMLParser(encoding="utf-8")
 

@@ -87,7 +87,7 @@ def passages_of(documents: Iterable[list[str]]) -> Iterator[str]:
     Returns an iterator over passages of 6 to about 100 words.
     """
     for sentences in documents:
-        for window in windows(sentences, LONGEST):
+        for window in windows(dict.fromkeys(sentences), LONGEST):  # a page may have its summaries twice
             passage = " ".join(window)
             if passage.count(" ") + 1 >= SHORTEST:
                 yield passage
@@ -107,7 +107,9 @@ def read_wheel(path: Path) -> tuple[dict[str, str], list[str]]:
         (metadata,) = (n for n in wheel.namelist() if n.count("/") == 1 and n.endswith(".dist-info/METADATA"))
         about = message_from_bytes(wheel.read(metadata))
         classifiers = [c for c in about.get_all("Classifier", []) if c.startswith("License ::")]
-        licence = about["License-Expression"] or "; ".join(classifiers) or (about["License"] or "not said")[:80]
+        first_line = (about["License"] or "").strip().partition("\n")[0][:80]  # some hold the whole text
+        said = [about["License-Expression"], *classifiers, first_line]
+        licence = "; ".join(dict.fromkeys(filter(None, said))) or "not said"
         if "proprietary" in licence.lower():
             raise ValueError(f"its licence is {licence!r}; remove it from the table")
         found = {}
@@ -116,7 +118,7 @@ def read_wheel(path: Path) -> tuple[dict[str, str], list[str]]:
             generated = kind == "python" and file.file_size > _GENERATED
             if kind and not generated and not _SKIPPED.search(file.filename):
                 found |= dict.fromkeys(_read(file.filename, wheel.read(file), kind))
-    return {"version": about["Version"], "licence": licence.splitlines()[0]}, list(found)
+    return {"version": about["Version"], "licence": licence}, list(found)
 
 
 def read_folder(folder: Path, files: str, kind: str) -> list[str]:

@@ -195,7 +195,7 @@ def prepare_text(work: Path, table: Path, seed: int) -> Path:
     print(f"Compressing {len(passages):,} passages")
     write_atomically(folder / "text.xz", lzma.compress("\n".join(passages).encode()))
     write_atomically(folder / "held-out.txt", "\n".join(docs.validation.passages[:UNSEEN]))
-    kept_out = {name: len(texts) for name, texts in held_out.items()}
+    kept_out = {name: len(texts) or "not on this machine: not kept out" for name, texts in held_out.items()}
     if skipped:
         print(f"{len(skipped)} packages were left out. To try them again, delete {folder}")
     about = {"sources": log, "skipped": skipped, "held_out_texts": kept_out, "passages": len(passages)}
@@ -287,7 +287,7 @@ def main(arguments: list[str] | None = None):
     text = prepare_text(work, options.packages, options.seed)
     tokenizer = prepare_tokenizer(work, text, options.word_pieces)
     if options.prepare_only:
-        print(f"Text and vocabulary are in {work}. Copy that folder, and run this again with --work")
+        print(f"Text and vocabulary are in {work}: copy {text.name} and the tokenizer, and run this again with --work")
         return
     folder = train_model(work, text, tokenizer, config, options.mask_probability, options.layers)
     if folder is not None:

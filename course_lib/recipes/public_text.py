@@ -16,7 +16,7 @@ import tomllib
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from email import message_from_bytes
 from fnmatch import fnmatch
 from pathlib import Path
@@ -24,7 +24,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from course_lib.recipes.public_formats import FORMATS
-from course_lib.storage import write_atomically
+from course_lib.storage import fingerprint, write_atomically
 from course_lib.texts import hub
 from course_lib.texts.harvest import LIBRARIES
 from course_lib.texts.python_docs import PythonDocs, normalized, windows
@@ -33,6 +33,7 @@ TABLE = Path(__file__).with_name("public_packages.toml")
 RUN = 8  # words in a row that a passage must not share with a held-out text
 OPENING = 30  # words at the beginning by which two passages count as the same
 SHORTEST, LONGEST = 6, 100  # words of a passage
+COPIES = 3  # of the passages of the embedded corpus's training documents
 WHEEL_FILES = {"*.py": "python", "botocore/data/*.json*": "api", "*/discovery_cache/documents/*.json": "api"}
 _SKIPPED = re.compile(r"/(tests?|testing|_?vendor|_vendored|benchmarks)/")
 _GENERATED = 3_000_000  # bytes: longer Python files are not written by hand
@@ -170,22 +171,22 @@ def _run(*command, **options):
         raise OSError(f"{Path(command[0]).name}: {(error.stderr.strip() or 'failed').splitlines()[-1]}") from None
 
 
-def collect(sources: list[Source], folder: Path, progress: bool = True) -> tuple[list[Path], list[str]]:
+def collect(sources: list[Source], folder: Path, progress: bool = True) -> tuple[dict[Source, Path], list[str]]:
     """Download and read packages, one file of passages each; those that are there already are not fetched again.
 
     sources: as `read_table` returns them.
     folder: where the files are kept.
     progress: whether to show a bar; default True.
-    Returns the files, and the names of the packages that could not be read; the reasons are printed.
+    Returns the file of each source, and the names of the packages that could not be read; the reasons are printed.
     Raises RuntimeError where none could be read.
     """
-    files, skipped = [], []
+    files, skipped = {}, []
     for source in tqdm(sources, desc="Collecting", unit="package", disable=not progress):
-        path = folder / f"{source.index}-{source.name}.json"
+        path = folder / f"{source.index}-{source.name}-{fingerprint([source.format, source.files])}.json"
         try:
             if not path.is_file():
                 _collect_one(source, path)
-            files.append(path)
+            files[source] = path
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             skipped.append(source.name)
             tqdm.write(f"{source.name} is left out: {error}")
@@ -201,7 +202,7 @@ def _collect_one(source, path):
         about, passages = (_fetch_wheel if source.index == "pypi" else _fetch_debian)(source, temporary)
     finally:
         shutil.rmtree(temporary)
-    write_atomically(path, json.dumps(asdict(source) | about | {"passages": passages}, ensure_ascii=False))
+    write_atomically(path, json.dumps(about | {"passages": passages}, ensure_ascii=False))
 
 
 # --------------------------------------------------------------------------- what is kept
@@ -217,26 +218,25 @@ def held_out_texts(docs: PythonDocs) -> dict[str, list[str]]:
     """What is measured on, so that nothing may be trained on it: {name: texts}.
 
     docs: the whole embedded corpus.
-    Returns its validation and test documents and its questions; and STS-B's validation and test sentences, where this
-    machine has them.
+    Returns its validation and test documents, its questions, and STS-B's validation and test sentences; none of these
+    where this machine has no STS-B.
     """
     texts = {part.split: [document.text for document in part.documents] for part in (docs.validation, docs.test)}
     texts["questions"] = [question["question"] for question in docs.questions]
-    if hub.available(hub.STSB):
-        pairs = [hub.load_sts(split=split)[:2] for split in ("validation", "test")]
-        texts["STS-B"] = [sentence for pair in pairs for column in pair for sentence in column]
+    splits = ("validation", "test") if hub.available(hub.STSB) else ()
+    pairs = [hub.load_sts(split=split)[:2] for split in splits]
+    texts["STS-B"] = [sentence for columns in pairs for column in columns for sentence in column]
     return texts
 
 
 def mix(
-    files: list[Path], own: list[str], held_out: Iterable[str], copies: int = 3, seed: int = 0, progress: bool = True
+    files: dict[Source, Path], own: list[str], held_out: Iterable[str], seed: int = 0, progress: bool = True
 ) -> tuple[list[str], list[dict]]:
     """Put the text together: nothing held out, no duplicates, the shares of the table.
 
     files: as `collect` returns them.
-    own: passages of the embedded corpus's training documents.
+    own: passages of the embedded corpus's training documents; each is taken three times.
     held_out: texts; a passage that shares eight words in a row with one is left out.
-    copies: how often each passage of `own` is taken; 3 as in the trial that this recipe comes from.
     seed: of the shares and of the order.
     progress: whether to show a bar; default True.
     Returns the passages in random order, and one dict per source for the log.
@@ -252,19 +252,15 @@ def mix(
             return "held_out"
         return "kept" if generator.random() < share else "not_drawn"
 
-    training = {
-        "name": "training documents of the embedded corpus",
-        "index": "installed",
-        "share": 1.0,
-        "passages": own,
-    }
-    for path in tqdm([None, *files], desc="Mixing", unit="source", disable=not progress):
-        about = training if path is None else json.loads(path.read_text(encoding="utf-8"))
-        generator = random.Random(f"{seed}-{about['name']}")
-        verdicts = [verdict(p, about["share"], generator) for p in about["passages"]]
+    training = Source("training documents of the embedded corpus", "installed")
+    for source, path in tqdm([(training, None), *files.items()], desc="Mixing", unit="source", disable=not progress):
+        about = json.loads(path.read_text(encoding="utf-8")) if path else {"passages": own}
+        generator = random.Random(f"{seed}-{source.name}")
+        verdicts = [verdict(p, source.share, generator) for p in about["passages"]]
         kept = [p for p, v in zip(about.pop("passages"), verdicts) if v == "kept"]
-        count = {"copies": copies if path is None else 1, "words": sum(p.count(" ") + 1 for p in kept)}
-        passages += kept * count["copies"]
-        log.append({k: v for k, v in about.items() if k not in ("format", "files")} | Counter(verdicts) | count)
+        copies = 1 if path else COPIES
+        passages += kept * copies
+        count = Counter(verdicts) | {"copies": copies, "words": sum(p.count(" ") + 1 for p in kept)}
+        log.append({"name": source.name, "index": source.index, "share": source.share, **about, **count})
     random.Random(seed).shuffle(passages)
     return passages, log

@@ -60,7 +60,31 @@ takes a few minutes on most machines.
 
    make all && make install
 """
+API = b"""{"operations": {"CopyObject": {"name": "CopyObject", "documentation": "<p>Creates a copy of an object that is
+already stored in a bucket. See <a href='x'>the guide</a> for more.</p><note><p>A copy request might return an
+error.</p></note>"}}, "shapes": {"Empty": {"type": "string", "documentation": ""}}, "version": "2.0"}""".replace(
+    b"\n", b" "
+)
+ANSIBLE = b"""DOCUMENTATION = r'''
+module: copy_files
+description:
+  - The C(copy_files) module copies a file to a location on the remote machine.
+  - Use the M(fetch) module to copy files from remote locations to the local box.
+options:
+  src: {description: Local path to a file that is copied to the remote server., type: path}
+'''
+"""
 DOCUMENTS = {
+    "api": (
+        API,
+        "Creates a copy of an object that is already stored in a bucket. See the guide for more. A copy request might "
+        "return an error.",
+    ),
+    "python": (
+        ANSIBLE,
+        "Use the fetch module to copy files from remote locations to the local box. Local path to a file that is "
+        "copied to the remote server.",  # a name with an underscore is not English
+    ),
     "html": (
         HTML,
         "If no default value is declared explicitly, the default value is the null value. This usually makes sense "

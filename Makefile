@@ -53,8 +53,8 @@ lab: .venv/ready  ## open the notebooks in JupyterLab
 notebooks: .venv/ready  ## run every notebook again, in place, in the cpu profile
 	COURSE_PROFILE=cpu $(BIN)/python -m course_lib.notebook.build
 
-base-encoder: .venv/ready  ## train data/base-encoder again; half an hour
-	$(BIN)/python -m course_lib.recipes.base_encoder
+base-encoder: .venv/ready  ## train data/base-encoder again, from packages it downloads; needs a GPU; resumable
+	$(BIN)/python -m course_lib.recipes.base_encoder $(ARGS)
 
 source-models: .venv/ready  ## train the query generator and the cross-encoder again; forty minutes
 	$(BIN)/python -m course_lib.recipes.source_models $(ARGS)

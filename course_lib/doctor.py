@@ -86,7 +86,7 @@ def _base_encoder():
     if path.is_file() and path.stat().st_size > 10**7:
         return Check("Base encoder", "ok", f"{path.stat().st_size / 1e6:.0f} MB")
     found = "data/base-encoder/model.safetensors is absent or cut short"
-    remedy = "Clone the course again, or build it (half an hour): make base-encoder"
+    remedy = "Clone the course again, or build it (on a GPU): make base-encoder"
     return Check("Base encoder", "problem", found, remedy)
 
 

@@ -270,9 +270,9 @@ def test_a_wheel_carries_the_data(wheel, tmp_path):
     assert visible_files(Path(data)) == visible_files(ROOT / "data")
 
 
-def test_a_wheel_carries_every_module(wheel):
+def test_a_wheel_carries_every_module_and_table(wheel):
     def modules(folder):
-        return {p.relative_to(folder).as_posix() for p in folder.rglob("*.py")}
+        return {p.relative_to(folder).as_posix() for kind in ("*.py", "*.toml") for p in folder.rglob(kind)}
 
     assert modules(wheel / "course_lib") == modules(ROOT / "course_lib")
     assert {p.name for p in wheel.iterdir() if p.suffix != ".dist-info"} == {"course_lib"}  # no package called "data"

@@ -18,7 +18,7 @@ from course_lib.evaluation import bootstrap_spearman, evaluate_retrieval, sts_si
 from course_lib.search.exact import similarity_of
 from course_lib.storage import DATA, cache_folder, fingerprint, write_atomically
 
-RECORDED = DATA / "recorded-runs"
+RECORDS = DATA / "recorded-runs"
 QUERIES = "queries.json"  # beside the records that ship: names of queries and human scores, once for all of them
 PACKAGES = ("torch", "transformers", "datasets", "numpy", "scipy", "accelerate", "bm25s")
 STS = "stsb"
@@ -79,7 +79,7 @@ class RunRecord:
         folder: by default that of the records that ship with the course.
         Returns the path of the file.
         """
-        folder, record, shared = Path(folder or RECORDED), asdict(self), {}
+        folder, record, shared = Path(folder or RECORDS), asdict(self), {}
 
         def share(values):
             key = fingerprint(values)[:8]
@@ -164,7 +164,7 @@ def load_shipped(*names: str) -> list[RunRecord]:
 
     names: of the runs, as in `RunRecord.method`.
     """
-    found = ((n, RunRecord.load(path)) for n in names for path in sorted(RECORDED.glob(f"*{n}-[0-9]*.json")))
+    found = ((n, RunRecord.load(path)) for n in names for path in sorted(RECORDS.glob(f"*{n}-[0-9]*.json")))
     return [record for name, record in found if record.method == name]  # "*tsdae" finds "target-tsdae" as well
 
 

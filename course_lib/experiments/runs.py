@@ -28,7 +28,7 @@ SEARCHES = {  # what a run is searched with, where that is more than itself
 }
 DEPTH = 20  # passages that the cross-encoder reads for each query
 # the rows of the comparison, in their order
-COMPARISON = ("bm25", "base", "base_cls", "mlm", "simcse", "simcse_cls", "tsdae", "ct", "ct_in_batch", "minilm")
+COMPARISON = "bm25 base base_cls mlm simcse simcse_cls tsdae tsdae_mean ct ct_in_batch cropping minilm".split()
 TOUCH_TRAINING = ("torch", "transformers", "tokenizers")  # packages whose other version means another training
 
 
@@ -321,7 +321,7 @@ def compare(
 
     profile: a Profile.
     methods: names from COMPARISON; by default all. Those that `profile.trains` leaves out are then shown as recorded,
-        unless they were trained here.
+        unless they were trained here, and left out where nothing was recorded.
     seeds: of the training; by default the profile's.
     progress: whether to show bars.
     say: called with one line before each run.
@@ -338,8 +338,10 @@ def compare(
             say("all-MiniLM-L6-v2's weights are not on this machine: its row is left out.")
             continue
         spared = not methods and run.stages and method not in (profile.trains or STAGES)
-        if spared and not run.is_trained() and (shipped := shipped_records(run)):
-            say(f"{run.title}: as recorded in data/recorded-runs; to train it here: course compare {method}")
+        if spared and not run.is_trained():
+            shipped = shipped_records(run)
+            where = "as recorded in data/recorded-runs" if shipped else "not recorded with these settings"
+            say(f"{run.title}: {where}; to train it here: course compare {method}")
             records += [replace(record, note="recorded") for record in shipped]
             continue
         for seed in (seeds or profile.seeds) if run.stages else (0,):

@@ -48,4 +48,4 @@ def test_a_record_without_the_shared_names_says_so(records, tmp_path):
 
 
 def test_all_that_ships_is_small():
-    assert sum(path.stat().st_size for path in records_module.RECORDED.iterdir()) < 8 * 2**20
+    assert sum(path.stat().st_size for path in records_module.RECORDS.iterdir()) < 8 * 2**20

@@ -25,7 +25,7 @@ ifneq ($(shell $(HERE) && echo yes),yes)
 .PHONY: .venv/ready
 endif
 
-.PHONY: help setup course test quick lint lab notebooks base-encoder source-models bench clean
+.PHONY: help setup course test quick lint lab notebooks base-encoder source-models recorded-runs tables bench clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,12 @@ base-encoder: .venv/ready  ## train data/base-encoder again, from packages it do
 
 source-models: .venv/ready  ## train the query generator and the cross-encoder again; forty minutes
 	$(BIN)/python -m course_lib.recipes.source_models $(ARGS)
+
+recorded-runs: .venv/ready  ## make the records in data/recorded-runs that are missing; hours, and resumable
+	$(BIN)/python -m course_lib.recipes.recorded_runs $(ARGS)
+
+tables: .venv/ready  ## print the tables of README.md again, from the records that ship
+	$(BIN)/python -m course_lib.recipes.tables
 
 bench: .venv/ready  ## measure training and encoding against sentence-transformers, on a GPU too where there is one
 	$(OFFLINE) $(BIN)/python -m pytest tests/benchmarks -s -p no:cacheprovider

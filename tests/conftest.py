@@ -4,6 +4,9 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from course_lib.models.encoder import SentenceEncoder
 from course_lib.texts import python_docs
@@ -62,3 +65,33 @@ def shallow(base_encoder_folder):
 def sentences(docs):
     """Real sentences, short and long mixed, that nothing is trained on in earnest."""
     return docs.validation.sentences[:32]
+
+
+@pytest.fixture(scope="session")
+def t5(docs, tmp_path_factory):
+    """A folder with a tiny random T5 and a tokenizer made of the corpus."""
+    folder = tmp_path_factory.mktemp("t5")
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    tokenizer.train_from_iterator(
+        docs.validation.sentences[:400],
+        trainers.UnigramTrainer(vocab_size=400, special_tokens=special, unk_token="<unk>"),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=64
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=400,
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_heads=4,
+        decoder_start_token_id=0,
+        initializer_factor=3.0,
+    )
+    transformers.T5ForConditionalGeneration(config).save_pretrained(folder)
+    return folder

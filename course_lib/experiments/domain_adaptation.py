@@ -16,6 +16,7 @@ TARGET = ("networkx", "pandas", "sympy")  # graphs, tables and symbols
 SOURCE = ("numpy", "scipy", "sklearn", "matplotlib", "torch", "transformers", "datasets", "python")  # all the others
 MEASURED_BY = ("summary_to_description", "see_also", "questions")
 Pairs = Sequence[tuple[str, str]]  # (query, passage id)
+QUERIES_AT_ONCE = 96  # that are written in one batch
 
 # --------------------------------------------------------------------------- the two domains
 
@@ -90,22 +91,24 @@ def generate_queries(
     temperature: float = 1.0,
     max_new_tokens: int = 24,
     seed: int = 0,
+    top_k: int | None = None,
     **kept,
 ) -> list[tuple[str, str]]:
     """Write queries for passages.
 
     generator: a QueryGenerator.
     passages: {passage id: text}.
-    queries_per_passage, top_p, temperature, max_new_tokens: as in `QueryGenerator.generate`.
+    queries_per_passage, top_p, temperature, max_new_tokens, top_k: as in `QueryGenerator.generate`.
     seed: of the sampling.
     Returns (query, passage id) pairs, passage by passage; no query twice for one passage.
     """
     options = {"queries_per_passage": queries_per_passage, "top_p": top_p, "temperature": temperature}
-    options["max_new_tokens"] = max_new_tokens
+    options |= {"max_new_tokens": max_new_tokens, "top_k": top_k}
+    at_once = max(1, QUERIES_AT_ONCE // queries_per_passage)
 
     def work(texts, number):
         seeded = torch.Generator().manual_seed(seed * 1_000_003 + number)
-        return generator.generate(texts, **options, generator=seeded)
+        return generator.generate(texts, **options, generator=seeded, batch_size=at_once)
 
     settings = [fingerprint(generator), options, seed]
     written = in_chunks("generating queries", list(passages.values()), work, settings, **{"chunk": 64, **kept})

@@ -33,6 +33,45 @@ class Recipe:
         check_choice(POOLING, pooling=self.pooling)
 
 
+# of queries, for the generator that ships; GPL's 0.95 and 1.0 are for a T5; chosen by reading
+SAMPLING = {"top_p": 0.9, "temperature": 0.6}
+
+
+@dataclass(frozen=True)
+class PseudoLabelling:
+    """How GenQ and GPL make training data of text without labels.
+
+    query_generator, cross_encoder: a folder, or a hub name; by default those that ship.
+    sampling: of queries: arguments of `QueryGenerator.generate`, by name.
+    total_queries: so many queries are written for all passages together, and never fewer than three per passage.
+    retrievers: find the hard negatives: "bm25", "dense" (the encoder of the stage "source"), or an encoder's hub name.
+    per_retriever: negatives that each of them finds per query; 50 as in GPL (Wang et al., 2022).
+    negatives: drawn per query.
+    random_negatives: whether those of every second query are drawn from all passages. With mined ones alone, as in GPL,
+        an encoder that was trained by cosine forgets to keep unlike texts apart: nothing in such data asks for it.
+    """
+
+    query_generator: str = str(DATA / "query-generator")
+    cross_encoder: str = str(DATA / "cross-encoder")
+    sampling: dict = field(default_factory=lambda: SAMPLING)
+    total_queries: int = 0
+    retrievers: tuple[str, ...] = ("bm25", "dense")
+    per_retriever: int = 50
+    negatives: int = 1
+    random_negatives: bool = True
+
+    def settings(self, scored: bool) -> dict:
+        """What pseudo labels depend on beside the two models, which a run knows by their weights.
+
+        scored: whether a cross-encoder scores negatives, as for GPL, or the queries are all there is, as for GenQ.
+        """
+        settings = {"sampling": self.sampling, "total_queries": self.total_queries}
+        if scored:
+            settings |= {"retrievers": list(self.retrievers), "per_retriever": self.per_retriever}
+            settings |= {"negatives": self.negatives, "random_negatives": self.random_negatives}
+        return settings
+
+
 @dataclass(frozen=True)
 class Profile:
     """What a machine can afford. Read it, copy it with `dataclasses.replace`, and train with other numbers.
@@ -46,6 +85,7 @@ class Profile:
     target_passages: how many passages queries are generated for (GenQ, GPL); None for all.
     seeds: which seeds `course compare` trains.
     trains: what `course compare` trains unasked; the other methods are shown as recorded. None for all.
+    pseudo_labelling: how GenQ and GPL make their training data.
     """
 
     name: str
@@ -57,6 +97,7 @@ class Profile:
     target_passages: int | None = None
     seeds: tuple[int, ...] = (0,)
     trains: tuple[str, ...] | None = None
+    pseudo_labelling: PseudoLabelling = PseudoLabelling()
 
     def at_sentences(self, sentences: int) -> "Profile":
         """The same profile with every stage trained on so many sentences; it and its runs have a name of their own.
@@ -75,7 +116,10 @@ def _recipes(mlm, simcse, tsdae, ct, ct_in_batch, cropping, source, genq, gpl):
         "mlm": mlm,
         "simcse": simcse,
         "simcse_cls": replace(simcse, pooling="cls"),
+        "simcse_long": replace(simcse, steps=5 * simcse.steps),
         "tsdae": tsdae,
+        "tsdae_mean": replace(tsdae, pooling="mean"),
+        "tsdae_long": replace(tsdae, steps=5 * tsdae.steps),
         "ct": ct,
         "ct_in_batch": ct_in_batch,
         "cropping": cropping,
@@ -105,19 +149,8 @@ _CPU = _recipes(
     genq=Recipe(steps=75, batch_size=64, learning_rate=2e-4, max_length=64),
     gpl=Recipe(steps=150, batch_size=32, learning_rate=5e-5, max_length=64, options={"length": 20**0.5}),
 )
+_GPU = {name: replace(recipe, steps=10 * recipe.steps) for name, recipe in _CPU.items()}
 _STEPWISE = {"schedule": "stepwise", "warmup_ratio": 0.0}  # Contrastive Tension's authors
-# the settings of Sentence Transformers' examples, at fewer steps; the papers' are in `full`
-_GPU = _recipes(
-    mlm=Recipe(steps=500, batch_size=64, learning_rate=5e-5),
-    simcse=Recipe(steps=1000, batch_size=64, learning_rate=3e-5, options={"temperature": 0.05}),
-    tsdae=Recipe(steps=2000, batch_size=8, learning_rate=3e-5, max_length=75, pooling="cls"),
-    ct=Recipe(steps=2000, batch_size=16, learning_rate=1e-5, max_length=75, **_STEPWISE),
-    ct_in_batch=Recipe(steps=500, batch_size=128, learning_rate=5e-5, max_length=75),
-    cropping=Recipe(steps=500, batch_size=64, learning_rate=5e-5, max_length=128),
-    source=Recipe(steps=300, batch_size=64, learning_rate=2e-5, max_length=128),
-    genq=Recipe(steps=500, batch_size=64, learning_rate=2e-5, max_length=128),
-    gpl=Recipe(steps=2000, batch_size=32, learning_rate=2e-5, max_length=128, options={"length": 20**0.5}),
-)
 _FULL = _recipes(
     mlm=Recipe(steps=10_000, batch_size=64, learning_rate=5e-5, max_length=100),
     simcse=Recipe(steps=15_625, batch_size=64, learning_rate=3e-5, max_length=32, options={"temperature": 0.05}),
@@ -126,17 +159,35 @@ _FULL = _recipes(
     ct_in_batch=Recipe(steps=7800, batch_size=128, learning_rate=5e-5, max_length=75),
     cropping=Recipe(steps=15_625, batch_size=64, learning_rate=5e-5, max_length=256),
     source=Recipe(steps=1000, batch_size=64, learning_rate=2e-5, max_length=350),
-    genq=Recipe(steps=3300, batch_size=75, learning_rate=2e-5, max_length=350, schedule="cosine"),
+    genq=Recipe(steps=3334, batch_size=75, learning_rate=2e-5, max_length=350),  # all queries once
     gpl=Recipe(steps=140_000, batch_size=32, learning_rate=2e-5, max_length=350, warmup_ratio=1000 / 140_000),
+)
+# GPL's paper and its authors' code; every step draws negatives anew, and in 140,000 steps of 32 each of the 250,000
+# queries comes 18 times
+_PAPER = PseudoLabelling(
+    query_generator="BeIR/query-gen-msmarco-t5-base-v1",
+    cross_encoder="cross-encoder/ms-marco-MiniLM-L6-v2",
+    sampling={"top_p": 0.95, "top_k": 25, "temperature": 1.0, "max_new_tokens": 64},
+    total_queries=250_000,
+    retrievers=(
+        "sentence-transformers/msmarco-distilbert-base-v3",
+        "sentence-transformers/msmarco-MiniLM-L-6-v3",
+    ),
+    negatives=18,
+    random_negatives=False,
 )
 _SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
 _BASE, _HUB = str(DATA / "base-encoder"), "bert-base-uncased"
-_FOR = "a laptop: real learning on the embedded texts", "one to nine minutes on two cores"
+_FOR_CPU = "a laptop: real learning on the embedded texts", "one to nine minutes on two cores"
+_FOR_GPU = (
+    "Colab's T4 and up: the same texts and base encoder, ten times the steps",
+    "at most 15 minutes on a T4 (estimated from an H100)",
+)
 _PROFILES = (
     Profile("smoke", "tests: every cell, few steps", "a minute", _BASE, _SMOKE, queries=25, target_passages=24),
-    Profile("cpu", *_FOR, _BASE, _CPU, target_passages=1600, trains=("mlm", "simcse")),
-    Profile("gpu", "Colab's T4 and up: a hub model that never saw a label", "not measured yet", _HUB, _GPU),
-    Profile("full", "the papers' settings", "hours", _HUB, _FULL, seeds=(0, 1, 2)),
+    Profile("cpu", *_FOR_CPU, _BASE, _CPU, target_passages=1600, trains=("mlm", "simcse")),
+    Profile("gpu", *_FOR_GPU, _BASE, _GPU),
+    Profile("full", "the papers' models, from the hub", "hours", _HUB, _FULL, seeds=(0, 1, 2), pseudo_labelling=_PAPER),
 )
 PROFILES = {profile.name: profile for profile in _PROFILES}
 

@@ -5,18 +5,21 @@ import os
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+import filelock
 import numpy as np
 import psutil
 import torch
 
 from course_lib.evaluation import bootstrap_spearman, evaluate_retrieval, sts_similarities
 from course_lib.search.exact import similarity_of
-from course_lib.storage import DATA, write_atomically
+from course_lib.storage import DATA, cache_folder, fingerprint, write_atomically
 
-RECORDED = DATA / "recorded-runs"
+RECORDS = DATA / "recorded-runs"
+QUERIES = "queries.json"  # beside the records that ship: names of queries and human scores, once for all of them
 PACKAGES = ("torch", "transformers", "datasets", "numpy", "scipy", "accelerate", "bm25s")
 STS = "stsb"
 
@@ -64,16 +67,96 @@ class RunRecord:
         return stages[-1]["recipe"] if stages else None
 
     def save(self, path: str | Path):
-        """Write the record as JSON, whole or not at all."""
+        """Write the record as JSON, whole or not at all. The file needs no other one."""
         write_atomically(path, json.dumps(asdict(self), ensure_ascii=False) + "\n")
+
+    def ship(self, folder: str | Path | None = None) -> Path:
+        """Write the record as `{profile}-{method}-{seed}.json`, a tenth as large as what `save` writes.
+
+        The values of the queries are a list, the training's steps are columns. What many records share, names of
+        queries and STS-B's human scores, goes into one file beside them, and the record keeps its key.
+
+        folder: by default that of the records that ship with the course.
+        Returns the path of the file.
+        """
+        folder, record, shared = Path(folder or RECORDS), asdict(self), {}
+
+        def share(values):
+            key = fingerprint(values)[:8]
+            shared[key] = values
+            return key
+
+        for result in record["results"].values():
+            result["queries"] = share(list(result["per_query"]))
+            result["per_query"] = list(result["per_query"].values())
+            if "scores" in result:
+                result["scores"] = share(result["scores"])
+        if self.training:
+            record["training"]["steps"] = _columns(self.training["steps"])
+        _add_shared(folder, shared)
+        path = folder / f"{self.profile}-{self.method}-{self.seed}.json"
+        write_atomically(path, _compact(record) + "\n")
+        return path
 
     @classmethod
     def load(cls, path: str | Path) -> "RunRecord":
-        """Read what `save` wrote. Raises ValueError for anything else."""
+        """Read what `save` or `ship` wrote. Raises ValueError for anything else."""
         try:
-            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a run record ({error}); delete it and run again") from error
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            for result in record["results"].values():
+                _restore(result, Path(path).parent)
+            if record["training"] and isinstance(steps := record["training"]["steps"], dict):
+                record["training"]["steps"] = [dict(zip(steps, row)) for row in zip(*steps.values())]
+            return cls(**record)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a run record ({error!r}); delete it and run again") from error
+
+
+# --------------------------------------------------------------------------- the records that ship, made small
+
+
+def _compact(content):
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def _columns(steps):
+    """{name: values}, one value per step."""
+    return {name: [step[name] for step in steps] for name in (steps[0] if steps else ())}
+
+
+def _restore(result, folder):
+    """Put names and scores back into a result whose queries are shared."""
+    if key := result.pop("queries", None):
+        shared = read_shared(folder)
+        result["per_query"] = dict(zip(shared[key], result["per_query"], strict=True))
+        if "scores" in result:
+            result["scores"] = list(shared[result["scores"]])
+
+
+def read_shared(folder: Path) -> dict[str, list]:
+    """{key: names of queries, or human scores} of the records in a folder; {} where none has been shipped there."""
+    path = folder / QUERIES
+    return _read_shared(path, path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+@lru_cache(maxsize=4)
+def _read_shared(path, changed):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _add_shared(folder, lists):
+    """Add to the shared lists, under a lock: two runs may end at the same time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(cache_folder() / "recorded-runs.lock"):
+        known = read_shared(folder)
+        if not lists.keys() <= known.keys():
+            write_shared(folder, known | lists)
+
+
+def write_shared(folder: Path, lists: dict[str, list]):
+    """Write the shared lists, one a line, so that changes can be read and merged."""
+    lines = ",\n".join(f"{json.dumps(key)}:{_compact(lists[key])}" for key in sorted(lists))
+    write_atomically(folder / QUERIES, "{\n" + lines + "\n}\n")
 
 
 def load_shipped(*names: str) -> list[RunRecord]:
@@ -81,7 +164,7 @@ def load_shipped(*names: str) -> list[RunRecord]:
 
     names: of the runs, as in `RunRecord.method`.
     """
-    found = ((n, RunRecord.load(path)) for n in names for path in sorted(RECORDED.glob(f"*{n}-[0-9]*.json")))
+    found = ((n, RunRecord.load(path)) for n in names for path in sorted(RECORDS.glob(f"*{n}-[0-9]*.json")))
     return [record for name, record in found if record.method == name]  # "*tsdae" finds "target-tsdae" as well
 
 

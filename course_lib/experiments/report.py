@@ -73,12 +73,18 @@ def at_equal_seconds(records: list[RunRecord], seconds: float, tolerance: float 
     for r in records:
         if r.training:
             lengths.setdefault(r.method, {}).setdefault(sentences_seen(r), []).append(r)
-    nearest = [min(of.values(), key=lambda runs: abs(_seconds(runs) - seconds)) for of in lengths.values()]
-    return [r for runs in nearest if abs(_seconds(runs) - seconds) <= tolerance * seconds for r in runs]
+    nearest = [min(of.values(), key=lambda runs: abs(training_seconds(runs) - seconds)) for of in lengths.values()]
+    return [r for runs in nearest if abs(training_seconds(runs) - seconds) <= tolerance * seconds for r in runs]
 
 
-def _seconds(runs):
-    return median(r.seconds for r in runs)  # one run may have been disturbed by other work
+def training_seconds(records: list[RunRecord]) -> float:
+    """How long the training of one method took: the median over seeds, as one run may have been disturbed."""
+    return median(r.seconds for r in records)
+
+
+def timed(records: list[RunRecord]) -> list[RunRecord]:
+    """The runs of one method that say what its training costs: those on a CPU where there are any, else all."""
+    return [r for r in records if r.training and r.training["device"] == "cpu"] or records
 
 
 # --------------------------------------------------------------------------- tables
@@ -96,9 +102,10 @@ def table(records: list[RunRecord]) -> list[dict]:
         mine = [r for r in finished if r.method == method]
         note = f" ({mine[0].note})" if mine[0].note else ""
         row = {"method": mine[0].title + note, **{t: interval(mine, t) for t in tasks}, "seeds": len(mine)}
-        row["seconds"] = _seconds(mine) if mine[0].training else None
-        row["texts_per_second"] = sum(r.texts_per_second for r in mine) / len(mine) or None
-        row["peak_memory"] = max(r.peak_memory for r in mine) or None
+        cost = timed(mine)
+        row["seconds"] = training_seconds(cost) if mine[0].training else None
+        row["texts_per_second"] = sum(r.texts_per_second for r in cost) / len(cost) or None
+        row["peak_memory"] = max(r.peak_memory for r in cost) or None
         rows.append(row)
     return rows
 

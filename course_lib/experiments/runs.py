@@ -12,7 +12,7 @@ import torch
 from course_lib.experiments.profiles import Profile, Recipe
 from course_lib.experiments.records import STS, RunRecord, machine, measure, shipped_records, versions
 from course_lib.experiments.stages import DOMAINS, STAGES, Stage, load_cross_encoder, load_docs
-from course_lib.experiments.starts import STARTS, shipped_weights, start_folder, start_weights
+from course_lib.experiments.starts import STARTS, labelling_weights, start_folder, start_weights
 from course_lib.models import SentenceEncoder
 from course_lib.models.minilm import reference_folder
 from course_lib.objectives import Objective
@@ -22,13 +22,11 @@ from course_lib.texts import hub
 from course_lib.training import TrainingConfig, TrainingRecord, train
 from course_lib.training.record import memory_in_use
 
-SEARCHES = {  # what a run is searched with, where that is more than itself
-    "hybrid": "BM25 and {}, hybrid",
-    "reranked": "{} + cross-encoder",
-}
+# what a run is searched with, where that is more than itself
+SEARCHES = {"hybrid": "BM25 and {}, hybrid", "reranked": "{} + cross-encoder"}
 DEPTH = 20  # passages that the cross-encoder reads for each query
 # the rows of the comparison, in their order
-COMPARISON = ("bm25", "base", "base_cls", "mlm", "simcse", "simcse_cls", "tsdae", "ct", "ct_in_batch", "minilm")
+COMPARISON = "bm25 base base_cls mlm simcse simcse_cls tsdae tsdae_mean ct ct_in_batch cropping minilm".split()
 TOUCH_TRAINING = ("torch", "transformers", "tokenizers")  # packages whose other version means another training
 
 
@@ -147,8 +145,9 @@ class Run:
         """What the training is known by, chained from the key of the training that it starts from."""
         if not self.stages:
             return fingerprint([self.start, start_weights(self.start, self.profile)])
-        made_by = [shipped_weights(model) for model in self.stage.models]
-        made_by += [self.mining_run.training_key] if "cross_encoder" in self.stage.models else []
+        made_by = [labelling_weights(model, self.profile) for model in self.stage.models]
+        if "cross_encoder" in self.stage.models and "dense" in self.profile.pseudo_labelling.retrievers:
+            made_by.append(self.mining_run.training_key)
         corpus = [self.domain, load_docs().text_fingerprint]
         return fingerprint(
             [self.before.training_key, self._settings(self.stages[-1]), made_by, corpus, self.seed, _numerics()]
@@ -222,7 +221,7 @@ class Run:
         models = [m for stage in self.stages for m in STAGES[stage].models]
         models += ["cross_encoder"] if self.search == "reranked" else []
         found = {"texts": load_docs().fingerprint, "start": start_weights(self.start, self.profile)}
-        return found | {model: shipped_weights(model) for model in models}
+        return found | {model: labelling_weights(model, self.profile) for model in models}
 
 
 def as_run(row: str | Iterable[str], profile: Profile, seed: int = 0, domain: str = "python") -> Run:
@@ -256,7 +255,7 @@ def load_or_run(run: Run, split: str = "test", refresh: bool = False, progress: 
     path = run.folder / f"record-{_measurement_key(run, split)}.json"
     record = RunRecord.load(path) if path.is_file() and not refresh else None
     if record is None and not run.stages and not refresh and (shipped := shipped_records(run, split, same_texts=True)):
-        return shipped[0]
+        return replace(shipped[0], profile=run.profile.name)  # two profiles may have the same base encoder
     domain = DOMAINS[run.domain]
     tasks = [] if record else domain.tasks(split).values()
     record = record or _new_record(run, split)
@@ -302,7 +301,7 @@ def _ranker(run, refresh, progress):
         own = BM25Search(corpus) if encoder is None else ExactSearch(encoder, corpus)
         if run.search == "hybrid":
             return HybridSearch([BM25Search(corpus), own])
-        return Reranked(own, load_cross_encoder(), depth=DEPTH)
+        return Reranked(own, load_cross_encoder(run.profile.pseudo_labelling.cross_encoder), depth=DEPTH)
 
     return (rank_with(search, DEPTH) if run.search == "reranked" else rank_with(search)), training
 
@@ -321,7 +320,7 @@ def compare(
 
     profile: a Profile.
     methods: names from COMPARISON; by default all. Those that `profile.trains` leaves out are then shown as recorded,
-        unless they were trained here.
+        unless they were trained here, and left out where nothing was recorded.
     seeds: of the training; by default the profile's.
     progress: whether to show bars.
     say: called with one line before each run.
@@ -338,8 +337,10 @@ def compare(
             say("all-MiniLM-L6-v2's weights are not on this machine: its row is left out.")
             continue
         spared = not methods and run.stages and method not in (profile.trains or STAGES)
-        if spared and not run.is_trained() and (shipped := shipped_records(run)):
-            say(f"{run.title}: as recorded in data/recorded-runs; to train it here: course compare {method}")
+        if spared and not run.is_trained():
+            shipped = shipped_records(run)
+            where = "as recorded in data/recorded-runs" if shipped else "not recorded with these settings"
+            say(f"{run.title}: {where}; to train it here: course compare {method}")
             records += [replace(record, note="recorded") for record in shipped]
             continue
         for seed in (seeds or profile.seeds) if run.stages else (0,):

@@ -6,18 +6,21 @@ To add a method: write its objective, and give it a row in STAGES and a recipe i
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from math import ceil
+from pathlib import Path
 
 import torch
 
 from course_lib import objectives
 from course_lib.experiments import domain_adaptation as adaptation
-from course_lib.models import CrossEncoder, QueryGenerator
+from course_lib.experiments.profiles import SAMPLING as SAMPLING  # notebooks take it from here
+from course_lib.experiments.profiles import PseudoLabelling
+from course_lib.models import CrossEncoder, QueryGenerator, SentenceEncoder
+from course_lib.models.sampling import QueryWriter
 from course_lib.search import BM25Search, CachedEncoder, ExactSearch
-from course_lib.storage import DATA
 from course_lib.texts import python_docs
 
-GENERATOR, CROSS_ENCODER = DATA / "query-generator", DATA / "cross-encoder"
-SAMPLING = {"top_p": 0.9, "temperature": 0.6}  # of queries; GPL's 0.95 and 1.0 are for a T5; chosen by reading
+GENERATOR, CROSS_ENCODER = Path(PseudoLabelling.query_generator), Path(PseudoLabelling.cross_encoder)
 SHORTEST_SENTENCE = 4  # words; shorter ones say too little to be told from their neighbours
 MINED_IN = 20  # negatives are mined among this many times as many passages as queries are generated for
 
@@ -28,16 +31,19 @@ def load_docs() -> python_docs.PythonDocs:
     return python_docs.load()
 
 
-@cache
-def load_generator() -> QueryGenerator:
-    """The query generator that ships with the course."""
-    return QueryGenerator.from_pretrained(GENERATOR)
+def load_generator(name: str | Path = GENERATOR) -> QueryWriter:
+    """A query generator by folder or hub name, read once per process; by default the one that ships."""
+    return _loaded(QueryGenerator, str(name))
+
+
+def load_cross_encoder(name: str | Path = CROSS_ENCODER) -> CrossEncoder:
+    """A cross-encoder by folder or hub name, read once per process; by default the one that ships."""
+    return _loaded(CrossEncoder, str(name))
 
 
 @cache
-def load_cross_encoder() -> CrossEncoder:
-    """The cross-encoder that ships with the course."""
-    return CrossEncoder.from_pretrained(CROSS_ENCODER)
+def _loaded(kind, name):
+    return kind.from_pretrained(name)
 
 
 # --------------------------------------------------------------------------- domains
@@ -140,8 +146,8 @@ class Stage:
         """What its examples depend on beside the texts and the models."""
         if not self.models:
             return {}
-        count = profile.target_passages
-        return {"target_passages": count and self.times * count, "sampling": SAMPLING, "bm25": self.bm25}
+        count, labelling = profile.target_passages, profile.pseudo_labelling.settings("cross_encoder" in self.models)
+        return {"target_passages": count and self.times * count, **labelling, "bm25": self.bm25}
 
 
 _GENERATED = {"models": ("query_generator",), "domain": "target"}
@@ -152,7 +158,10 @@ STAGES = {
         Stage("mlm", "MLM", objectives.MaskedLanguageModel, passages),
         Stage("simcse", "SimCSE", objectives.SimCSE, sentences),
         Stage("simcse_cls", "SimCSE, CLS", objectives.SimCSE, sentences),
+        Stage("simcse_long", "long SimCSE", objectives.SimCSE, sentences),
         Stage("tsdae", "TSDAE", objectives.DenoisingAutoEncoder, sentences),
+        Stage("tsdae_mean", "TSDAE, mean", objectives.DenoisingAutoEncoder, sentences),
+        Stage("tsdae_long", "long TSDAE", objectives.DenoisingAutoEncoder, sentences),
         Stage("ct", "CT", objectives.ContrastiveTension, sentences),
         Stage("ct_in_batch", "CT in-batch", objectives.InBatchContrastiveTension, sentences),
         Stage("cropping", "cropping", objectives.Cropping, passages),
@@ -217,25 +226,34 @@ def _draw_passages(count):
 
 def generated_pairs(profile, times: int = 1, progress: bool = True) -> list[tuple[str, str]]:
     """Queries for the target's passages, as (query, passage id); made on the first call, then read from the cache."""
-    asked = passages_to_ask_about(profile, times)
-    return adaptation.generate_queries(load_generator(), asked, **SAMPLING, progress=progress)
+    asked, labelling = passages_to_ask_about(profile, times), profile.pseudo_labelling
+    each = max(3, ceil(labelling.total_queries / len(asked)))  # as GPL distributes its 250,000
+    generator = load_generator(labelling.query_generator)
+    return adaptation.generate_queries(generator, asked, each, **labelling.sampling, progress=progress)
 
 
 def pseudo_labels(run, times: int = 1, progress: bool = True) -> PseudoLabels:
     """Everything that GPL trains on; made on the first call, and a killed call continues where it was.
 
-    run: any Run; only its profile counts. Negatives are found by BM25 and by the encoder of the stage "source".
-
-    Negatives are mined for every second pair and drawn from all passages for the others. With mined ones alone, as in
-    GPL, an encoder that was trained by cosine forgets to keep unlike texts apart: nothing in such data asks for it.
+    run: any Run; only its profile counts.
     """
-    profile = run.profile
+    profile, labelling = run.profile, run.profile.pseudo_labelling
     texts = _draw_passages(profile.target_passages and MINED_IN * times * profile.target_passages)
     pairs = generated_pairs(profile, times, progress)
-    dense = CachedEncoder(run.mining_run.encoder(progress))
-    retrievers = {"bm25": BM25Search(texts), "dense": ExactSearch(dense, texts, progress=progress)}
-    mined = adaptation.mine_negatives(pairs, texts, retrievers, progress=progress)
-    hard, easy = adaptation.draw_negatives(mined), adaptation.draw_negatives([texts] * len(pairs), seed=1)
-    drawn = [easy[n] if n % 2 else hard[n] for n in range(len(pairs))]
-    margins = adaptation.pseudo_labels(load_cross_encoder(), pairs, drawn, texts, progress=progress)
+    retrievers = {name: _retriever(name, run, texts, progress) for name in labelling.retrievers}
+    mined = adaptation.mine_negatives(pairs, texts, retrievers, labelling.per_retriever, progress=progress)
+    drawn = adaptation.draw_negatives(mined, labelling.negatives)
+    if labelling.random_negatives:
+        easy = adaptation.draw_negatives([texts] * len(pairs), labelling.negatives, seed=1)
+        drawn = [easy[n] if n % 2 else hard for n, hard in enumerate(drawn)]
+    cross_encoder = load_cross_encoder(labelling.cross_encoder)
+    margins = adaptation.pseudo_labels(cross_encoder, pairs, drawn, texts, progress=progress)
     return PseudoLabels(texts, pairs, mined, margins)
+
+
+def _retriever(name, run, texts, progress):
+    """A search over the texts, by its name in `PseudoLabelling.retrievers`."""
+    if name == "bm25":
+        return BM25Search(texts)
+    encoder = run.mining_run.encoder(progress) if name == "dense" else SentenceEncoder.from_pretrained(name)
+    return ExactSearch(CachedEncoder(encoder), texts, progress=progress)

@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 from course_lib.experiments.profiles import Profile
-from course_lib.experiments.stages import CROSS_ENCODER, GENERATOR
 from course_lib.models.minilm import MINILM_SHA256, minilm_folder
 
 STARTS = {
@@ -14,7 +13,6 @@ STARTS = {
     "base_cls": "Base encoder, CLS",
     "minilm": "all-MiniLM-L6-v2 (supervised)",
 }
-SHIPPED = {"query_generator": GENERATOR, "cross_encoder": CROSS_ENCODER}
 
 
 def start_folder(start: str, profile: Profile) -> str:
@@ -29,9 +27,9 @@ def start_weights(start: str, profile: Profile) -> str:
     return MINILM_SHA256[:16] if start == "minilm" else weights_digest(profile.base_encoder)
 
 
-def shipped_weights(model: str) -> str:
-    """The same for a model that ships with the course: "query_generator" or "cross_encoder"."""
-    return weights_digest(str(SHIPPED[model]))
+def labelling_weights(model: str, profile: Profile) -> str:
+    """The same for a model that makes pseudo labels: "query_generator" or "cross_encoder"."""
+    return weights_digest(getattr(profile.pseudo_labelling, model))
 
 
 @cache

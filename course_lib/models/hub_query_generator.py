@@ -39,12 +39,12 @@ class HubQueryGenerator(QueryWriter):
         return cls(model, tokenizer, max_length).eval().to(device or best_device())
 
     @contextmanager
-    def _writer(self, passages, queries_per_passage, top_p, temperature, max_new_tokens, generator):
+    def _writer(self, passages, queries_per_passage, top_p, temperature, max_new_tokens, generator, top_k):
         """See `QueryWriter`; Transformers' own `generate` writes."""
         # top_k and num_beams are set, because the model's own generation_config may say otherwise
         options = {"num_beams": 1, "min_new_tokens": 1, "max_new_tokens": max_new_tokens, "do_sample": temperature > 0}
         if temperature > 0:
-            options |= {"top_p": top_p, "top_k": 0, "temperature": temperature}
+            options |= {"top_p": top_p, "top_k": top_k or 0, "temperature": temperature}
         copies = queries_per_passage if temperature > 0 else 1
         options["num_return_sequences"] = copies
         options["suppress_tokens"] = [i for i in self.tokenizer.all_special_ids if i != self.tokenizer.eos_token_id]

@@ -77,7 +77,7 @@ class QueryGenerator(QueryWriter):
     # ------------------------------------------------------------------ writing queries
 
     @contextmanager
-    def _writer(self, passages, queries_per_passage, top_p, temperature, max_new_tokens, generator):
+    def _writer(self, passages, queries_per_passage, top_p, temperature, max_new_tokens, generator, top_k):
         """See `QueryWriter`. The random numbers are drawn here, so that they do not depend on the batches."""
         uniform = torch.rand(len(passages), queries_per_passage, max_new_tokens, generator=generator)
         if self.device.type == "cuda":  # Apple's MPS has no double precision: there, tokens are drawn on the CPU
@@ -85,7 +85,7 @@ class QueryGenerator(QueryWriter):
 
         def write(chosen):
             step = self.start([passages[i] for i in chosen], queries_per_passage)
-            return sample(self, step, uniform[chosen].flatten(0, 1), top_p, temperature)
+            return sample(self, step, uniform[chosen].flatten(0, 1), top_p, temperature, top_k)
 
         yield write
 

@@ -29,17 +29,21 @@ def nucleus(logits: Tensor, top_p: float) -> Tensor:
     return torch.zeros_like(probabilities).scatter(-1, tokens, likely / likely.sum(-1, keepdim=True))
 
 
-def choose(logits: Tensor, uniform: Tensor, top_p: float, temperature: float) -> Tensor:
+def choose(logits: Tensor, uniform: Tensor, top_p: float, temperature: float, top_k: int | None = None) -> Tensor:
     """The next token of each row: the likeliest at temperature 0, else a draw from the nucleus.
 
     logits: (N, V).
     uniform: (N,), random numbers in [0, 1) that decide the draw.
     top_p: as in `nucleus`.
     temperature: at least 0; divides the logits.
+    top_k: the nucleus is taken of so many likeliest tokens; None for all.
     Returns (N,) token ids.
     """
     if temperature == 0:
         return logits.argmax(-1)
+    if top_k is not None:
+        last = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
+        logits = logits.masked_fill(logits < last, float("-inf"))
     # in double precision, the sum of thousands of probabilities leaves no gap at its end for `uniform` to fall into
     reached = nucleus(logits / temperature, top_p).double().cumsum(-1)  # (N, V)
     return torch.searchsorted(reached, uniform.double()[:, None] * reached[:, -1:], right=True).squeeze(-1)
@@ -59,6 +63,7 @@ class QueryWriter(Model):
         generator: torch.Generator | None = None,
         batch_size: int = 32,
         progress: bool = False,
+        top_k: int | None = None,
     ) -> list[list[str]]:
         """Write queries for passages, by nucleus sampling and without dropout.
 
@@ -73,17 +78,20 @@ class QueryWriter(Model):
             passage does not depend on `batch_size`.
         batch_size: passages read at once.
         progress: show a progress bar.
+        top_k: as in `choose`; None for all tokens. GPL has 25 together with its `top_p`.
         Returns one list of queries per passage, in the order given.
         Raises TypeError for anything but strings, ValueError for settings out of range.
         """
         check_texts(passages)
         check_positive(queries_per_passage=queries_per_passage, max_new_tokens=max_new_tokens)
+        if top_k is not None:
+            check_positive(top_k=top_k)
         if not 0 < top_p <= 1:
             raise ValueError(f"top_p is {top_p}; it is a probability above 0, and 1 means every token may be drawn")
         if temperature < 0:
             raise ValueError(f"temperature is {temperature}; it must be at least 0, which takes the likeliest token")
         copies, written = queries_per_passage, [None] * len(passages)
-        writer = self._writer(passages, copies, top_p, temperature, max_new_tokens, generator)
+        writer = self._writer(passages, copies, top_p, temperature, max_new_tokens, generator, top_k)
         with evaluation_mode(self), writer as write:
             for chosen in longest_first(passages, batch_size, "Generating", progress):
                 rows = self.tokenizer.batch_decode(write(chosen), skip_special_tokens=True)
@@ -91,7 +99,7 @@ class QueryWriter(Model):
                     written[i] = [row.strip() for row in rows[place * copies : (place + 1) * copies]]
         return written
 
-    def _writer(self, passages, queries_per_passage, top_p, temperature, max_new_tokens, generator):
+    def _writer(self, passages, queries_per_passage, top_p, temperature, max_new_tokens, generator, top_k):
         """A context that gives a function of the numbers of n passages.
 
         It returns token ids (n · queries_per_passage, T), passage by passage.
@@ -99,14 +107,16 @@ class QueryWriter(Model):
         raise NotImplementedError
 
 
-def sample(model: nn.Module, step: Callable, uniform: Tensor, top_p: float, temperature: float) -> Tensor:
+def sample(
+    model: nn.Module, step: Callable, uniform: Tensor, top_p: float, temperature: float, top_k: int | None = None
+) -> Tensor:
     """Choose tokens one by one.
 
     model: an object with `tokenizer`, `device`, `begin_id` and `end_id`.
     step: a function of ids (N, T), `begin_id` and what has been chosen so far, that returns the logits (N, V) of the
         token that follows; it is called for T = 1, 2, …
     uniform: (N, T), random numbers in [0, 1) that decide the draws; N texts of at most T tokens are written.
-    top_p, temperature: as in `choose`.
+    top_p, temperature, top_k: as in `choose`.
     Returns ids (N, T) without the beginning token: one row per text, `end_id` after its end.
     """
     special = [i for i in model.tokenizer.all_special_ids if i != model.end_id]
@@ -115,7 +125,7 @@ def sample(model: nn.Module, step: Callable, uniform: Tensor, top_p: float, temp
     for position in range(uniform.shape[1]):
         logits = step(ids.to(model.device)).float().to(uniform.device)
         logits[:, special if position else [*special, model.end_id]] = float("-inf")
-        token = choose(logits, uniform[:, position], top_p, temperature).masked_fill(finished, model.end_id)
+        token = choose(logits, uniform[:, position], top_p, temperature, top_k).masked_fill(finished, model.end_id)
         ids = torch.cat([ids, token[:, None]], 1)
         finished |= token == model.end_id
         if finished.all():

@@ -1,1 +1,1 @@
-"""How the models that ship with the course were made."""
+"""How what ships with the course is made: models, records of runs, and the tables of README.md."""

@@ -30,7 +30,7 @@ def generator():
     docs = experiments.load_docs()
     generator, _ = source_models.train_generator(docs, steps=1, practice_steps=0, batch_size=8, progress=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "load_generator", lambda: generator)
+        patch.setattr(stages, "load_generator", lambda name: generator)
         yield generator
 
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast, TopPLogitsWarper
+from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from course_lib import functional
 from course_lib.models import QueryGenerator
@@ -243,6 +242,17 @@ def test_tokens_are_drawn_as_often_as_they_are_likely():
     assert choose(logits[None], torch.tensor([0.99]), 0.9, temperature=0) == logits.argmax()
 
 
+def test_top_k_and_top_p_together_are_transformers_own():
+    logits, draws = torch.randn(40, generator=seeded(5)) * 2, 20_000
+    uniform = torch.rand(draws, generator=seeded(6))
+    tokens = choose(logits.expand(draws, -1), uniform, 0.95, temperature=1.5, top_k=10)
+    share = torch.bincount(tokens, minlength=40) / draws
+    expected = TopPLogitsWarper(0.95)(None, TopKLogitsWarper(10)(None, logits[None] / 1.5)).softmax(-1)[0]
+    assert 0 < (expected > 0).sum() < 10 < (nucleus(logits / 1.5, 0.95) > 0).sum()
+    assert share[expected == 0].sum() == 0
+    assert ((share - expected).abs() <= 4.5 * (expected * (1 - expected) / draws).sqrt()).all()
+
+
 # --------------------------------------------------------------------------- generating
 
 
@@ -387,36 +397,6 @@ def test_bad_examples(generator):
 # --------------------------------------------------------------------------- T5
 
 
-@pytest.fixture(scope="module")
-def t5(docs, tmp_path_factory):
-    """A folder with a tiny random T5 and a tokenizer made of the corpus."""
-    folder = tmp_path_factory.mktemp("t5")
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    special = ["<pad>", "</s>", "<unk>"]
-    tokenizer.train_from_iterator(
-        docs.validation.sentences[:400],
-        trainers.UnigramTrainer(vocab_size=400, special_tokens=special, unk_token="<unk>"),
-    )
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=64
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = transformers.T5Config(
-        vocab_size=400,
-        d_model=32,
-        d_kv=8,
-        d_ff=64,
-        num_layers=2,
-        num_heads=4,
-        decoder_start_token_id=0,
-        initializer_factor=3.0,
-    )
-    transformers.T5ForConditionalGeneration(config).save_pretrained(folder)
-    return folder
-
-
 def test_greedy_t5_is_transformers_own(t5, pairs):
     passages = [p for p, _ in pairs[:6]]
     ours = QueryGenerator.from_pretrained(t5, device="cpu")
@@ -447,6 +427,15 @@ def test_t5_samples_with_the_same_call(t5, pairs):
     assert torch.equal(torch.get_rng_state(), state)  # the caller's random numbers stay as they are
     assert [len(rows) for rows in queries] == [3] * 5 and all(query for rows in queries for query in rows)
     assert len({query for rows in queries for query in rows}) > 10
+
+
+def test_the_likeliest_token_alone_is_greedy(t5, confident, pairs):
+    passages = [p for p, _ in pairs[:4]]
+    for generator in (QueryGenerator.from_pretrained(t5, device="cpu"), confident):
+        greedy = generator.generate(passages, 2, temperature=0, max_new_tokens=6)
+        assert generator.generate(passages, 2, generator=seeded(0), max_new_tokens=6, top_k=1) == greedy
+        with pytest.raises(ValueError, match="top_k"):
+            generator.generate(passages, top_k=0)
 
 
 def test_models_that_cannot_write_text_are_refused(base_encoder_folder):

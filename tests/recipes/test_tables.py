@@ -1,0 +1,36 @@
+"""The README's tables are those that the records give."""
+
+import dataclasses
+
+import pytest
+
+from course_lib.experiments import load_shipped, report
+from course_lib.recipes import tables
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_readme_shows_what_the_records_give():
+    text = tables.README.read_text(encoding="utf-8")
+    assert tables.with_tables(text) == text, "run: make tables"
+    assert {name for _, name, _ in tables.BLOCK.findall(text)} == set(tables.TABLES)
+
+
+def test_a_row_holds_means_over_seeds():
+    heading, _, *rows = tables.table("comparison").splitlines()
+    (simcse,) = (dict(zip(cells(heading), cells(row))) for row in rows if cells(row)[0] == "SimCSE")
+    records = [record for record in load_shipped("simcse") if record.profile == "cpu"]
+    mean = sum(record.results["see_also"]["value"] for record in records) / len(records)
+    assert float(simcse["See also"]) == pytest.approx(mean, abs=6e-4) and int(simcse["Seeds"]) == len(records)
+    assert not any("long" in row and "–" in row for row in rows)  # what has no record has no row
+    with pytest.raises(ValueError, match="there is no table 'speed'; choose one of comparison, adaptation"):
+        tables.with_tables("<!-- table: speed -->\n<!-- /table -->")
+
+
+def test_the_cost_of_a_training_is_that_on_a_cpu_where_there_is_one():
+    simcse = [record for record in load_shipped("simcse") if record.profile == "cpu"]
+    on_gpu = dataclasses.replace(simcse[0], training=simcse[0].training | {"device": "cuda"}, seconds=5.0)
+    assert report.table([*simcse[1:], on_gpu])[0]["seconds"] == report.training_seconds(simcse[1:])
+    assert report.table([on_gpu])[0]["seconds"] == 5.0

@@ -1,7 +1,9 @@
 """The split holds, nothing of a held-out text is trained on, and the labelled tasks are what they say."""
 
 import collections
+import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -164,6 +166,14 @@ def test_questions(docs):
         unknown = [n for n in question["answers"] if n not in docs.by_name]
         assert not unknown, f"{question['question']!r} is answered by {unknown}, which the corpus does not have"
         assert all(docs.split_of(n) == "test" and is_public(n) for n in question["answers"])
+
+
+def test_everyday_questions_have_answers_that_can_be_found(docs):
+    """Twenty first searches of a newcomer; tests/benchmarks/everyday_questions.py counts how many succeed."""
+    lines = (Path(__file__).parents[1] / "data" / "everyday_questions.jsonl").read_text("utf-8").splitlines()
+    questions = [json.loads(line) for line in lines]
+    assert len({q["question"] for q in questions}) == 20
+    assert all(q["answers"] and set(q["answers"]) <= docs.search_texts.keys() for q in questions)
 
 
 def test_a_missing_file_of_questions_is_an_error(tmp_path):

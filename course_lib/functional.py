@@ -131,8 +131,8 @@ def draw(shape: tuple[int, ...], generator: Source = None, device: torch.device 
 def answered(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Where the labels of a batch are, so that logits are computed only there.
 
-    batch: "labels", (B, T), −100 where there is nothing to predict; and, where they were found before, "answers",
-        (M, 2), the rows and columns of the others. On a GPU, finding them makes the program wait.
+    batch: "labels", (B, T), −100 where there is nothing to predict; and, where the training loop has added them,
+        "answers", (M, 2), the rows and columns of the others. On a GPU, finding them makes the program wait.
     Returns rows and columns, (M,) each.
     """
     places = batch["answers"] if "answers" in batch else (batch["labels"] != -100).nonzero()

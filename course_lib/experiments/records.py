@@ -71,7 +71,7 @@ class RunRecord:
         write_atomically(path, json.dumps(asdict(self), ensure_ascii=False) + "\n")
 
     def ship(self, folder: str | Path | None = None) -> Path:
-        """Write the record as `{profile}-{method}-{seed}.json`, a tenth as large as what `save` writes.
+        """Write the record as `{profile}-{method}-{seed}.json`, about a quarter as large as what `save` writes.
 
         The values of the queries are a list, the training's steps are columns. What many records share, names of
         queries and STS-B's human scores, goes into one file beside them, and the record keeps its key.
@@ -147,10 +147,20 @@ def _read_shared(path, changed):
 def _add_shared(folder, lists):
     """Add to the shared lists, under a lock: two runs may end at the same time."""
     folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(cache_folder() / "recorded-runs.lock"):
+    with _shared_lock():
         known = read_shared(folder)
         if not lists.keys() <= known.keys():
             write_shared(folder, known | lists)
+
+
+def keep_shared(folder: Path, keys: set[str]):
+    """Remove the shared lists with other keys."""
+    with _shared_lock():
+        write_shared(folder, {key: values for key, values in read_shared(folder).items() if key in keys})
+
+
+def _shared_lock():
+    return filelock.FileLock(cache_folder() / "recorded-runs.lock")
 
 
 def write_shared(folder: Path, lists: dict[str, list]):

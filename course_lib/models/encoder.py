@@ -144,7 +144,7 @@ class SentenceEncoder(Model):
     def token_embeddings(self, batch: dict[str, Tensor]) -> Tensor:
         """The last layer's vector of every token: {"input_ids", "attention_mask"} (B, T) → (B, T, d)."""
         mask = batch["attention_mask"]
-        if mask.is_cuda and self.transformer.config.model_type in TAKES_SQUARE_MASK:
+        if mask.is_cuda and takes_square_mask(self.transformer):
             mask = square_mask(mask)
         return self.transformer(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
 
@@ -219,10 +219,16 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": mask.long()}
 
 
-def square_mask(mask: Tensor) -> Tensor:
-    """The mask that Transformers would make of (B, T): (B, 1, T, T) bool.
+def takes_square_mask(transformer: PreTrainedModel) -> bool:
+    """Whether `square_mask` is what a model's attention takes; other implementations than "sdpa" take other masks."""
+    config = transformer.config
+    return config.model_type in TAKES_SQUARE_MASK and config._attn_implementation == "sdpa"
 
-    It first looks whether anything is padding at all, and for the answer the program would wait for the GPU.
+
+def square_mask(mask: Tensor) -> Tensor:
+    """The mask that Transformers makes of (B, T): (B, 1, T, T) bool.
+
+    Transformers first checks whether there is any padding, and the program would wait for the GPU's answer.
     """
     return mask.bool()[:, None, None].expand(-1, -1, mask.shape[1], -1)
 

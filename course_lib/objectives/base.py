@@ -52,6 +52,9 @@ class Objective(nn.Module):
     def collate(self, examples: Sequence, generator: Generator | None) -> dict[str, Tensor]:
         """Make the batch that `forward` takes, on the CPU.
 
+        Where a GPU trains, this is called on a thread, up to five steps ahead: draw random numbers from `generator`
+        alone, and read nothing that `forward` or an evaluation changes.
+
         examples: texts, or what `prepare` made of them.
         generator: the source of all randomness in the batch.
         Returns {"input_ids", "attention_mask"}, each (B, T), and what else the objective needs.

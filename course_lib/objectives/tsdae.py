@@ -50,7 +50,7 @@ class DenoisingAutoEncoder(Objective):
         self.deletion_probability, self.tie_weights, self.whole_word = deletion_probability, tie_weights, whole_word
         self.cross_attention, self.new_weights_rate = cross_attention, new_weights_rate
         self._continues = continuations(encoder.tokenizer) if whole_word else None
-        self._special = _framing_tokens(encoder.tokenizer)
+        self._special, self._asked = _framing_tokens(encoder.tokenizer), False
         self.decoder = Decoder(encoder.transformer, decoder_layers, cross_attention, tie_weights)
         self.decoder_layers = len(self.decoder.layers)
         self.head = MaskedLanguageHead(self.decoder.transformer).to(encoder.device)
@@ -68,8 +68,9 @@ class DenoisingAutoEncoder(Objective):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a batch, a scalar."""
-        # only where the answer is at hand: a GPU would be waited for, in every step
-        if batch["attention_mask"].device.type == "cpu" and not batch["attention_mask"][:, 0].all():
+        # on a GPU only once: the program waits for the answer
+        asks, self._asked = batch["attention_mask"].device.type == "cpu" or not self._asked, True
+        if asks and not batch["attention_mask"][:, 0].all():
             why = "the decoder reads from the left without looking ahead, which hides padding only on the right"
             raise ValueError(f"this batch is padded on the left; {why}. Make batches with `collate`")
         sentence = self.encoder(batch)  # (B, d): all that the decoder knows about the damaged text

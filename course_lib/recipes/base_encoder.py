@@ -5,6 +5,7 @@ and objective, save. No weight in it ever sees a label. What ships is `data/base
 """
 
 import argparse
+import copy
 import json
 import lzma
 import shutil
@@ -22,7 +23,7 @@ from course_lib.models.folders import best_device, model_folder, write_sentence_
 from course_lib.objectives import MaskedLanguageModel, Objective
 from course_lib.recipes import public_text
 from course_lib.storage import DATA, cache_folder, fingerprint, write_atomically
-from course_lib.texts import python_docs
+from course_lib.texts import hub, python_docs
 from course_lib.training import TrainingConfig, train
 
 FOLDER = DATA / "base-encoder"
@@ -31,7 +32,8 @@ SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask
 SAMPLE = 500_000  # passages that the vocabulary is made from
 UNSEEN = 256  # validation passages for the held-out loss
 # Characters that get pieces of their own although the text hardly holds them; a word with one that has none is [UNK].
-# They are told apart, not understood. Other scripts, and Chinese characters that the text does not hold, are [UNK].
+# The model can tell these apart but has not learned their meaning. Other scripts are [UNK], and so are the Chinese
+# characters that the text does not hold.
 SCRIPTS = {
     "Latin": ((0xDF, 0x17F),),  # what is left when accents are removed, such as ß, ł and ø
     "Greek": ((0x3B1, 0x3C9),),
@@ -70,7 +72,7 @@ def train_tokenizer(passages: list[str], word_pieces: int = 16_000) -> PreTraine
         special_tokens=list(SPECIAL.values()),
         show_progress=False,
     )
-    # a doubled letter adds the piece for the inside of a word
+    # a letter that is written twice gets its "##" piece as well
     backend.train_from_iterator([*passages, " ".join(2 * letter for letter in letters)], trainer)
     ends = [(SPECIAL[end], backend.token_to_id(SPECIAL[end])) for end in ("sep", "cls")]
     backend.post_processor = processors.BertProcessing(*ends)
@@ -132,12 +134,10 @@ def held_out_loss(objective: MaskedLanguageModel, passages: list[str]) -> float:
     objective: its noise is the same in every call.
     passages: texts.
     """
-    generator = torch.Generator().manual_seed(1)
-    mask_probability, objective.mask_probability = objective.mask_probability, 0.15
-    batches = (objective.collate(passages[start : start + 64], generator) for start in range(0, len(passages), 64))
-    loss = loss_per_token(objective, batches)
-    objective.mask_probability = mask_probability
-    return loss
+    generator, measured = torch.Generator().manual_seed(1), copy.copy(objective)  # the same weights
+    measured.mask_probability = 0.15  # of the copy: a training may be making batches at the same time
+    batches = (measured.collate(passages[start : start + 64], generator) for start in range(0, len(passages), 64))
+    return loss_per_token(measured, batches)
 
 
 @torch.inference_mode()
@@ -184,10 +184,11 @@ def prepare_text(work: Path, table: Path, seed: int) -> Path:
     Returns a folder with text.xz (a passage a line), held-out.txt (validation passages) and log.json.
     """
     sources = public_text.read_table(table)
-    folder = work / f"text-{fingerprint([[asdict(s) for s in sources], seed])}"
+    docs = python_docs.load()
+    measured_on = [docs.fingerprint, hub.available(hub.STSB)]  # decides what is kept out
+    folder = work / f"text-{fingerprint([[asdict(s) for s in sources], seed, measured_on])}"
     if (folder / "log.json").is_file():
         return folder
-    docs = python_docs.load()
     held_out = public_text.held_out_texts(docs)
     files, skipped = public_text.collect(sources, work / "packages")
     forbidden = [text for texts in held_out.values() for text in texts]
@@ -300,4 +301,5 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("Stopped. The same command goes on from here")
+        print("\nStopped. The same command continues; what is finished is kept.", file=sys.stderr)
+        sys.exit(130)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import tomllib
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ OPENING = 30  # words at the beginning by which two passages count as the same
 SHORTEST, LONGEST = 6, 100  # words of a passage
 COPIES = 3  # of the passages of the embedded corpus's training documents
 WHEEL_FILES = {"*.py": "python", "botocore/data/*.json*": "api", "*/discovery_cache/documents/*.json": "api"}
-_SKIPPED = re.compile(r"/(tests?|testing|_?vendor|_vendored|benchmarks)/")
+_SKIPPED = re.compile(r"(?:^|/)(tests?|testing|_?vendor|_vendored|benchmarks)/")
 _GENERATED = 3_000_000  # bytes: longer Python files are not written by hand
 
 
@@ -187,7 +188,7 @@ def collect(sources: list[Source], folder: Path, progress: bool = True) -> tuple
             if not path.is_file():
                 _collect_one(source, path)
             files[source] = path
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
             skipped.append(source.name)
             tqdm.write(f"{source.name} is left out: {error}")
     if not files:
@@ -215,7 +216,7 @@ def word_runs(text: str, words: int = RUN) -> Iterator[str]:
 
 
 def held_out_texts(docs: PythonDocs) -> dict[str, list[str]]:
-    """What is measured on, so that nothing may be trained on it: {name: texts}.
+    """What is measured on: {name: texts}. Texts of fewer than eight words cannot be kept out by runs of eight.
 
     docs: the whole embedded corpus.
     Returns its validation and test documents, its questions, and STS-B's validation and test sentences; none of these

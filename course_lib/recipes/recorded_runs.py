@@ -1,7 +1,7 @@
 """`make recorded-runs`: the runs whose records ship in `data/recorded-runs`, most valuable first.
 
 A run that was stopped continues where it was, and a run that has its record is not repeated: after a change of a recipe
-or of a model, the same command makes what is missing again. Two side by side need different rows or seeds.
+or of a model, the same command makes what is missing again. Two processes at once need different rows or seeds.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def _measured_on_sts(run):
 
 
 def check_machine(runs: Sequence[Run]):
-    """Records must compare: they need STS-B and the texts of those that ship already.
+    """Records must be comparable: they need STS-B and the texts of those that ship already.
 
     Raises FileNotFoundError where STS-B is not at hand, ValueError where this machine's texts are others.
     """
@@ -129,8 +129,7 @@ def prune() -> list[Path]:
     for path in records.RECORDS.glob("*-[0-9]*.json"):
         results = json.loads(path.read_text(encoding="utf-8"))["results"].values()
         keys |= {result[name] for result in results for name in ("queries", "scores") if name in result}
-    shared = records.read_shared(records.RECORDS)
-    records.write_shared(records.RECORDS, {key: names for key, names in shared.items() if key in keys})
+    records.keep_shared(records.RECORDS, keys)
     return removed
 
 
@@ -159,7 +158,7 @@ def main(arguments: Sequence[str] | None = None):
     parser.add_argument("names", nargs="*", help="of runs, as --list shows them; by default all")
     parser.add_argument("--seeds", type=int, nargs="+", default=(), help="only these")
     parser.add_argument("--list", action="store_true", help="only say what is there, what is missing and what is stale")
-    parser.add_argument("--prune", action="store_true", help="only remove the stale files")
+    parser.add_argument("--prune", action="store_true", help="only remove the stale files; see first who reads them")
     options = parser.parse_args(arguments)
     try:
         runs = chosen_runs(options.names, options.seeds)

@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 AHEAD = 4  # steps whose batches wait on a GPU: enough to bridge a slow one, little memory
 MULTIPLE = 8  # of tokens: half-precision kernels are faster with it, and see fewer different shapes
-# what the tensors with one entry per token are filled up with, by the end of their name; ids with the padding token
-FILLED_WITH = {"input_ids": None, "attention_mask": 0, "token_type_ids": 0, "labels": -100}
+# what tensors with one entry per token are padded with, by the end of their name; None is the padding token
+FILL = {"input_ids": None, "attention_mask": 0, "token_type_ids": 0, "labels": -100}
 
 
 @dataclass
@@ -68,35 +68,43 @@ def runs_ahead(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def ready_for_gpu(tensors: dict[str, Tensor], pad_id: int) -> dict[str, Tensor]:
-    """Do on the CPU what would make the GPU wait, or would be slow there.
+def ready_for_gpu(tensors: dict[str, Tensor], encoder: nn.Module) -> dict[str, Tensor]:
+    """Prepare a batch on the CPU, so that the program need not wait for the GPU afterwards.
 
-    Tokens are filled up to a multiple of 8, and the places of the labels are noted: "answers" (M, 2), which
-    `functional.answered` reads, so that nothing has to be counted on the GPU. The tensors are pinned, which lets the
-    copy to the GPU run beside other work.
+    Tokens are padded to a multiple of 8, and the places of the labels are noted: "answers" (M, 2), which
+    `functional.answered` reads. The tensors are pinned, which lets the copy to the GPU run beside other work.
 
     tensors: as `Objective.collate` makes them.
-    pad_id: the id of padding.
+    encoder: the objective's, whose tokenizer has the padding token.
     """
-    tensors = fill_up(tensors, pad_id)
+    pad_id = getattr(getattr(encoder, "tokenizer", None), "pad_token_id", None)
+    if pad_id is not None:
+        tensors = fill_up(tensors, pad_id, getattr(encoder, "max_length", None))
     labels = tensors.get("labels")
     if labels is not None and labels.ndim == 2 and not labels.is_floating_point():
-        tensors["answers"] = (labels != -100).nonzero()
-    return {name: tensor.pin_memory() for name, tensor in tensors.items()} if torch.cuda.is_available() else tensors
+        tensors = {**tensors, "answers": (labels != -100).nonzero()}
+    return {
+        k: v.pin_memory() if v.device.type == "cpu" and torch.cuda.is_available() else v for k, v in tensors.items()
+    }
 
 
-def fill_up(tensors: dict[str, Tensor], pad_id: int, multiple: int = MULTIPLE) -> dict[str, Tensor]:
-    """Pad the tensors of a batch that hold one entry per token, to a multiple of so many tokens.
+def fill_up(tensors: dict[str, Tensor], pad_id: int, longest: int | None = None) -> dict[str, Tensor]:
+    """Pad the tensors of a batch that hold one entry per token to a multiple of MULTIPLE tokens.
 
-    A batch that holds other whole numbers per text stays as it is: they might belong to its tokens.
+    tensors: of a batch. One with a tensor that is as wide as the tokens and has another name stays as it is: that
+        tensor might belong to them.
+    pad_id: the id of padding.
+    longest: no text is padded beyond so many tokens; None for no limit.
     """
-    whole = {k: v for k, v in tensors.items() if v.ndim == 2 and v.dtype == torch.int64}
-    fills = {k: next((f for end, f in FILLED_WITH.items() if k.endswith(end)), "unknown") for k in whole}
-    if "unknown" in fills.values():
-        return dict(tensors)
-    wider = {k: pad(v, (0, -v.shape[1] % multiple), value=_fill(fills[k], pad_id)) for k, v in whole.items()}
-    return {**tensors, **wider}
-
-
-def _fill(value, pad_id):
-    return pad_id if value is None else value
+    of_tokens = {k: v for k, v in tensors.items() if k.endswith(tuple(FILL)) and v.ndim == 2 and v.dtype == torch.int64}
+    widths = {v.shape[1] for k, v in of_tokens.items() if k.endswith("input_ids")}
+    of_tokens = {k: v for k, v in of_tokens.items() if v.shape[1] in widths}  # labels may be of something else
+    if any(widths & set(v.shape[1:]) for k, v in tensors.items() if k not in of_tokens):
+        return tensors
+    filled = {}
+    for name, tensor in of_tokens.items():
+        width = tensor.shape[1]
+        more = min(-width % MULTIPLE, max(0, (longest or width + MULTIPLE) - width))
+        fill = next(value for end, value in FILL.items() if name.endswith(end))
+        filled[name] = pad(tensor, (0, more), value=pad_id if fill is None else fill)
+    return {**tensors, **filled}

@@ -15,7 +15,7 @@ from course_lib.training.record import TrainingRecord
 
 CHECKPOINT = "checkpoint.safetensors"
 FORMAT = 2  # of the file; 1 had no number, and other names for some settings
-MAY_CHANGE = ("precision", "checkpoint_every")  # precision is compared after "auto" has been resolved
+MAY_CHANGE = ("precision", "checkpoint_every", "compile")  # precision is compared after "auto" has been resolved
 
 
 class Checkpoint:

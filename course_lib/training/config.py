@@ -33,8 +33,8 @@ class TrainingConfig:
     metric: which of the numbers that `evaluate` returns is maximised; None means the first.
     keep_best: end with the weights that scored best after the start, not with the last ones.
     checkpoint_every: steps between checkpoints; 0 means only when the run is interrupted.
-    compile: whether `torch.compile` makes the objective faster first: True, False, or "auto": on a GPU, for runs of
-        1,000 steps and more, because compiling takes half a minute. On a CPU it is slower (measured).
+    compile: whether to compile the objective with `torch.compile`: True, False, or "auto": on a GPU, for runs of 5,000
+        steps and more, because compiling takes half a minute and more. On a CPU it is slower (measured).
     Raises ValueError for a setting out of range.
     """
 

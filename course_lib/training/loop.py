@@ -25,7 +25,9 @@ from course_lib.training.losses import READ_EVERY, Losses
 from course_lib.training.optimizer import Schedule, make_optimizer
 from course_lib.training.record import TrainingRecord
 
-COMPILE_FROM = 1000  # steps: compilation takes about half a minute on a GPU (measured on an H100), shorter runs lose
+COMPILE_FROM = (
+    5000  # steps: compilation takes half a minute on an H100 (measured), and a step is some ms shorter after it
+)
 
 
 def train(
@@ -88,7 +90,7 @@ def train_steps(state: "TrainingState", bar: tqdm):
                 with autocast(state.device, state.precision):
                     part = state.model(batch.to(state.device)) / config.gradient_accumulation_steps
                 scaler.scale(part).backward()
-                loss += part.detach().float()
+                loss += part.detach().float().reshape(())  # a learner's loss may have the shape (1,)
             scaler.unscale_(optimizer)
             norm = clip_grad_norm_(objective.parameters(), config.max_gradient_norm)
             state.losses.check(loss, norm, schedule.rate)
@@ -106,9 +108,9 @@ def train_steps(state: "TrainingState", bar: tqdm):
 
 
 def compiled(model: nn.Module, wanted: bool | str, device: torch.device, steps: int) -> nn.Module:
-    """The model, compiled where that is wanted; with "auto" on a GPU that can, and for a run that is long enough.
+    """The model, compiled where that is wanted; with "auto" only for long runs on a GPU that supports it.
 
-    model: keeps its weights; compiled and not, it is the same model.
+    model: shares its weights with the compiled one.
     wanted: as `TrainingConfig.compile`.
     device, steps: of the run.
     """
@@ -116,7 +118,6 @@ def compiled(model: nn.Module, wanted: bool | str, device: torch.device, steps: 
         can = device.type == "cuda" and find_spec("triton") and torch.cuda.get_device_capability(device) >= (7, 0)
         if not can or steps < COMPILE_FROM:
             return model
-        torch._dynamo.config.suppress_errors = True  # what cannot be compiled is computed as it is
     return torch.compile(model) if wanted else model
 
 
@@ -174,7 +175,7 @@ class TrainingState:
             tensors = self.objective.collate([self.examples[i] for i in positions], generator)
             tokens = sum(int(mask.sum()) for name, mask in tensors.items() if name.endswith("attention_mask"))
             if runs_ahead(self.device):
-                tensors = ready_for_gpu(tensors, self.objective.encoder.tokenizer.pad_token_id)
+                tensors = ready_for_gpu(tensors, self.objective.encoder)
             made.append(Collated(tensors, len(positions), tokens))
         return made
 

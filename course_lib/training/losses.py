@@ -12,7 +12,7 @@ from course_lib.training.ahead import Collated
 from course_lib.training.interrupts import defer_interrupt
 from course_lib.training.record import TrainingRecord
 
-READ_EVERY = 20  # steps, on a GPU: it computes on while the program waits for nothing
+READ_EVERY = 20  # steps, on a GPU, so that the program seldom waits for it
 SMALLEST_SCALE = 2.0**-14  # of fp16's loss scaler: where even this overflows, the gradients are no numbers
 
 
@@ -40,7 +40,7 @@ class Losses:
         self._began = time.perf_counter()
 
     def check(self, loss: Tensor, norm: Tensor, rate: float):
-        """See to it that the optimizer does not write a number that is not finite into the weights."""
+        """Keep numbers that are not finite out of the weights."""
         if not self.deferred:
             check_finite(float(loss), float(norm), len(self.record.steps), rate, self.scaler)
             return

@@ -13,7 +13,7 @@ import torch
 
 from course_lib import objectives
 from course_lib.models import CrossEncoder, QueryGenerator
-from course_lib.models.encoder import square_mask
+from course_lib.models.encoder import square_mask, takes_square_mask
 from course_lib.training import TrainingConfig, ahead, loop, train
 
 CONFIG = TrainingConfig(steps=8, batch_size=8, learning_rate=1e-3, precision="fp32")
@@ -56,7 +56,7 @@ def examples(kind, texts):
 def fresh(shallow):
     """A function that gives an objective around the same untrained one-layer encoder, without dropout."""
 
-    def make(kind="SimCSE", dropout=0.0, max_length=30):
+    def make(kind="SimCSE", dropout=0.0, max_length=40):
         torch.manual_seed(1)
         wrap = {"Relevance": CrossEncoder, "QueryGeneration": QueryGenerator}.get(kind, lambda encoder: encoder)
         objective = getattr(objectives, kind)(wrap(shallow(max_length=max_length)))
@@ -101,7 +101,6 @@ def test_the_fast_path_trains_what_the_plain_one_trains(fresh, sentences, kind, 
 
 def test_where_nothing_is_padded_it_is_the_same_bit_for_bit(fresh, sentences, like_a_gpu, monkeypatch):
     monkeypatch.setattr(ahead, "MULTIPLE", 1)
-    monkeypatch.setattr(ahead.fill_up, "__defaults__", (1,))
     fast = run(fresh(dropout=0.1), sentences)
     monkeypatch.undo()
     assert fast.losses == run(fresh(dropout=0.1), sentences).losses
@@ -110,14 +109,23 @@ def test_where_nothing_is_padded_it_is_the_same_bit_for_bit(fresh, sentences, li
 def test_tokens_come_in_multiples_of_eight_and_labels_with_their_places(fresh, sentences):
     objective = fresh("MaskedLanguageModel")
     batch = objective.collate(sentences[:8], torch.Generator().manual_seed(0))
-    ready = ahead.ready_for_gpu(batch, objective.encoder.tokenizer.pad_token_id)
+    ready = ahead.ready_for_gpu(batch, objective.encoder)
     width = batch["input_ids"].shape[1]
     assert {ready[k].shape[1] for k in batch} == {width + -width % 8}
     for name, filler in (("input_ids", 0), ("attention_mask", 0), ("labels", -100)):
         assert ready[name][:, :width].equal(batch[name]) and (ready[name][:, width:] == filler).all()
     assert ready["answers"].equal((batch["labels"] != -100).nonzero())
-    own = {**batch, "depth": torch.ones_like(batch["labels"])}  # a learner's own tensor, of which nothing is known
-    assert ahead.fill_up(own, 0)["input_ids"].shape == batch["input_ids"].shape
+
+
+def test_tensors_of_a_learner_s_own_still_fit(fresh, sentences):
+    batch = fresh().collate(sentences[:8], None)
+    width = batch["input_ids"].shape[1]
+    assert width % 8, "this test needs a batch that would be padded"
+    for own in (torch.ones(8, width), torch.ones(8, width, dtype=torch.bool), torch.ones(8, width, 3)):
+        assert ahead.fill_up({**batch, "depth": own}, 0)["input_ids"].shape[1] == width
+    filled = ahead.fill_up({**batch, "labels": torch.ones(8, 3, dtype=torch.long)}, 0)  # three labels per text
+    assert filled["labels"].shape == (8, 3) and filled["input_ids"].shape[1] % 8 == 0
+    assert ahead.fill_up(batch, 0, longest=width + 1)["input_ids"].shape[1] <= width + 1
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
@@ -127,6 +135,9 @@ def test_the_mask_of_a_gpu_is_the_one_that_transformers_makes(shallow, sentences
     with torch.inference_mode():
         mine = encoder.transformer(batch["input_ids"], attention_mask=square_mask(batch["attention_mask"]))
         torch.testing.assert_close(mine.last_hidden_state, encoder.token_embeddings(batch))
+    assert takes_square_mask(encoder.transformer)
+    encoder.transformer.set_attn_implementation("eager")  # it would add the mask to its scores
+    assert not takes_square_mask(encoder.transformer)
 
 
 # --------------------------------------------------------------------------- what may happen on the way
@@ -157,7 +168,7 @@ def test_an_error_in_a_batch_reaches_the_caller(fresh, sentences, like_a_gpu):
 
 
 @pytest.mark.parametrize("bad", ["loss", "gradient"])
-def test_a_number_that_is_none_is_found_late_and_spoils_nothing(fresh, sentences, like_a_gpu, bad):
+def test_a_non_finite_number_is_found_late_and_spoils_nothing(fresh, sentences, like_a_gpu, bad):
     objective, steps = fresh(), []
     forward, before = type(objective).forward, run(good := fresh(), sentences, replace(CONFIG, steps=3))
 

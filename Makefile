@@ -56,13 +56,13 @@ notebooks: .venv/ready  ## run every notebook again, in place, in the cpu profil
 base-encoder: .venv/ready  ## train data/base-encoder again, from packages it downloads; needs a GPU; resumable
 	$(BIN)/python -m course_lib.recipes.base_encoder $(ARGS)
 
-source-models: .venv/ready  ## train the query generator and the cross-encoder again; forty minutes
+source-models: .venv/ready  ## train the query generator and the cross-encoder again; an hour
 	$(BIN)/python -m course_lib.recipes.source_models $(ARGS)
 
 recorded-runs: .venv/ready  ## make the records in data/recorded-runs that are missing; hours, and resumable
 	$(BIN)/python -m course_lib.recipes.recorded_runs $(ARGS)
 
-tables: .venv/ready  ## print the tables of README.md again, from the records that ship
+tables: .venv/ready  ## write the tables of README.md again, from the records that ship
 	$(BIN)/python -m course_lib.recipes.tables
 
 bench: .venv/ready  ## measure training and encoding against sentence-transformers, on a GPU too where there is one

@@ -42,6 +42,21 @@ def docs():
 
 
 @pytest.fixture(scope="session")
+def examples(docs):
+    """A function that gives forty examples of the kind that an objective takes, by the objective's name."""
+    first, second, third = (docs.train.sentences[start : start + 40] for start in (0, 40, 80))
+
+    def of(kind):
+        if kind in ("MultipleNegativesRanking", "QueryGeneration"):
+            return list(zip(first, second))
+        if kind == "Relevance":
+            return list(zip(first, second, third))
+        return [(*texts, 3.0) for texts in zip(first, second, third)] if kind == "MarginMSE" else first
+
+    return of
+
+
+@pytest.fixture(scope="session")
 def base_encoder_folder():
     """The base encoder that the course ships."""
     return Path(__file__).parents[1] / "data" / "base-encoder"

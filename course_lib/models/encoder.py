@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -175,14 +175,10 @@ class SentenceEncoder(Model):
             return nn.functional.normalize(embedded, dim=-1) if normalize else embedded
 
         with evaluation_mode(self):
-            before = None  # a batch is fetched after the next one was sent, so that a GPU does not wait for the CPU
-            for chosen in longest_first(rows, batch_size, "Encoding", progress):
-                embedded = embed(chosen)
-                if before is not None:
-                    vectors[before[0]] = before[1].cpu().numpy()
-                before = chosen, embedded
-            if before is not None:
-                vectors[before[0]] = before[1].cpu().numpy()
+            sent = ((chosen, embed(chosen)) for chosen in longest_first(rows, batch_size, "Encoding", progress))
+            # a batch is fetched after the next one was sent, so that a GPU does not wait for the CPU
+            for (chosen, embedded), _ in pairwise(chain(sent, [None])):
+                vectors[chosen] = embedded.cpu().numpy()
         return vectors
 
     @property

@@ -25,9 +25,8 @@ from course_lib.training.losses import READ_EVERY, Losses
 from course_lib.training.optimizer import Schedule, make_optimizer
 from course_lib.training.record import TrainingRecord
 
-COMPILE_FROM = (
-    5000  # steps: compilation takes half a minute on an H100 (measured), and a step is some ms shorter after it
-)
+# steps: compilation takes half a minute on an H100 (measured), and afterwards a step is some milliseconds shorter
+COMPILE_FROM = 5000
 
 
 def train(

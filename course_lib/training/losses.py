@@ -36,7 +36,7 @@ class Losses:
         self.restart_clock()
 
     def restart_clock(self):
-        """Leave out of the steps' seconds what was done since the last `read`."""
+        """Start to measure the next steps, without what was done since the last ones, such as an evaluation."""
         self._began = time.perf_counter()
 
     def check(self, loss: Tensor, norm: Tensor, rate: float):
@@ -53,7 +53,7 @@ class Losses:
         self._unread.append((loss, norm, rate, sum(b.tokens for b in batches), sum(b.texts for b in batches)))
 
     def read(self):
-        """Write the steps that were noted into the record; each takes an equal share of the time since the last call.
+        """Write the steps that were noted into the record; each takes an equal share of the clock's time.
 
         Raises FloatingPointError for a step that was skipped; the steps before it are in the record.
         """
@@ -65,7 +65,6 @@ class Losses:
                 if self.deferred:
                     check_finite(loss, norm, len(self.record.steps), rate, self.scaler)
                 self.record.add_step(loss, norm, rate, tokens, texts, seconds)
-        self.restart_clock()
 
 
 def check_finite(loss: float, norm: float, step: int, rate: float, scaler: GradScaler):

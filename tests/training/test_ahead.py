@@ -41,17 +41,6 @@ def like_a_gpu(monkeypatch):
     monkeypatch.setattr(loop, "runs_ahead", lambda device: True)
 
 
-def examples(kind, texts):
-    first, second, third = texts[:40], texts[40:80], texts[80:]
-    if kind in ("MultipleNegativesRanking", "QueryGeneration"):
-        return list(zip(first, second))
-    if kind == "Relevance":
-        return list(zip(first, second, third))
-    if kind == "MarginMSE":
-        return [(*row, 3.0) for row in zip(first, second, third)]
-    return texts
-
-
 @pytest.fixture(scope="module")
 def fresh(shallow):
     """A function that gives an objective around the same untrained one-layer encoder, without dropout."""
@@ -86,9 +75,9 @@ def assert_same_weights(found, expected):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_fast_path_trains_what_the_plain_one_trains(fresh, sentences, kind, monkeypatch):
+def test_the_fast_path_trains_what_the_plain_one_trains(fresh, examples, kind, monkeypatch):
     """Without dropout, so that nothing differs but the order of work and the padding."""
-    config, texts = replace(CONFIG, steps=5, evaluate_every=3), examples(kind, sentences)
+    config, texts = replace(CONFIG, steps=5, evaluate_every=3), examples(kind)
     plain, fast = fresh(kind), fresh(kind)
     expected = run(plain, texts, config)
     monkeypatch.setattr(loop, "runs_ahead", lambda device: True)

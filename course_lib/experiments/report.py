@@ -46,45 +46,18 @@ def _values(records, task):
     return [r["per_query"] for r in results], None
 
 
-def sentences_seen(record: RunRecord) -> int:
-    """How many texts a run was trained on, repeated ones counted again; 0 without a training.
-
-    The last and smaller batch of a pass counts as a whole one.
-    """
-    if not record.training:
-        return 0
-    config = record.training["config"]
-    return len(record.training["steps"]) * config["batch_size"] * config["gradient_accumulation_steps"]
-
-
-def at_equal_sentences(records: list[RunRecord], sentences: int) -> list[RunRecord]:
-    """The runs that were trained on so many sentences: a fair race where text is scarce."""
-    return [r for r in records if sentences_seen(r) == sentences]
-
-
-def at_equal_seconds(records: list[RunRecord], seconds: float, tolerance: float = 0.25) -> list[RunRecord]:
-    """For each method the runs whose training took nearest to so many seconds: a fair race where time is scarce.
-
-    records: of several methods, lengths and seeds; of each length the median over seeds counts.
-    seconds: of training.
-    tolerance: a method whose nearest runs are further off than this share of `seconds` is left out.
-    """
-    lengths = {}
-    for r in records:
-        if r.training:
-            lengths.setdefault(r.method, {}).setdefault(sentences_seen(r), []).append(r)
-    nearest = [min(of.values(), key=lambda runs: abs(training_seconds(runs) - seconds)) for of in lengths.values()]
-    return [r for runs in nearest if abs(training_seconds(runs) - seconds) <= tolerance * seconds for r in runs]
-
-
 def training_seconds(records: list[RunRecord]) -> float:
     """How long the training of one method took: the median over seeds, as one run may have been disturbed."""
     return median(r.seconds for r in records)
 
 
 def timed(records: list[RunRecord]) -> list[RunRecord]:
-    """The runs of one method that say what its training costs: those on a CPU where there are any, else all."""
-    return [r for r in records if r.training and r.training["device"] == "cpu"] or records
+    """The runs of one method that say what its training costs: those on two CPU cores or more where there are any.
+
+    Else those on one core, where two runs went side by side, and else those on a GPU.
+    """
+    on_cpu = [r for r in records if r.training and r.training["device"] == "cpu"]
+    return [r for r in on_cpu if r.machine["threads"] > 1] or on_cpu or records
 
 
 # --------------------------------------------------------------------------- tables

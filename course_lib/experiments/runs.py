@@ -316,7 +316,7 @@ def compare(
     progress: bool = True,
     say: Callable = print,
 ) -> list[RunRecord]:
-    """Run what has not been run, and give the records of the comparison.
+    """Run what has not been run, and give the records of the comparison, in the order of COMPARISON.
 
     profile: a Profile.
     methods: names from COMPARISON; by default all. Those that `profile.trains` leaves out are then shown as recorded,
@@ -331,7 +331,10 @@ def compare(
     records = []
     if old := foreign_runs():
         say(f"{len(old)} runs of another version of the course are left alone; course doctor says more.")
-    for method in dict.fromkeys(methods or COMPARISON):
+    # what is trained unasked comes first: an interrupted call has then made the most useful
+    first = profile.trains or ()
+    chosen = methods or sorted(COMPARISON, key=lambda name: first.index(name) if name in first else len(first))
+    for method in dict.fromkeys(chosen):
         run = as_run(method, profile, profile.seeds[0])
         if run.start == "minilm" and reference_folder() is None:
             say("all-MiniLM-L6-v2's weights are not on this machine: its row is left out.")
@@ -346,4 +349,4 @@ def compare(
         for seed in (seeds or profile.seeds) if run.stages else (0,):
             say(f"{run.title}, seed {seed}" if run.stages else run.title)
             records.append(load_or_run(replace(run, seed=seed), progress=progress))
-    return records
+    return sorted(records, key=lambda record: COMPARISON.index(record.method))

@@ -58,20 +58,11 @@ def test_an_interval_below_zero_is_set_like_the_others(records):
     assert "-.0" in console.export_text() and "[" not in console.export_text()
 
 
-def test_races_at_equal_sentences_and_at_equal_seconds(records):
-    def run(method, texts, seconds, seed=0):
-        config = {"batch_size": texts // 2, "gradient_accumulation_steps": 1}
-        training = {"steps": [{}, {}], "config": config}
-        return dataclasses.replace(records[0], method=method, training=training, seconds=seconds, seed=seed)
-
-    runs = [
-        records[0],
-        run("a", 100, 50),
-        run("a", 100, 54, 1),
-        run("a", 200, 110),
-        run("b", 100, 100),
-        run("c", 100, 300),
-    ]
-    assert report.at_equal_sentences(runs, 100) == [runs[1], runs[2], runs[4], runs[5]]
-    assert report.at_equal_seconds(runs, 100) == [runs[3], runs[4]]  # c has no run of such a length
-    assert report.at_equal_seconds(runs, 52) == [runs[1], runs[2]]
+def test_seconds_come_from_runs_that_had_two_cores(records):
+    """Two runs side by side have one core each, and take longer."""
+    slow, fast, on_gpu = (dataclasses.replace(records[2], seed=seed) for seed in range(3))
+    slow.machine, fast.machine = slow.machine | {"threads": 1}, fast.machine | {"threads": 2}
+    on_gpu.training = on_gpu.training | {"device": "cuda"}
+    assert report.timed([slow, fast, on_gpu]) == [fast]
+    assert report.timed([slow, on_gpu]) == [slow]
+    assert report.timed([on_gpu]) == [on_gpu]

@@ -23,7 +23,7 @@ from course_lib.storage import DATA, replacing, write_atomically
 from course_lib.texts import python_docs
 from course_lib.training import TrainingConfig, TrainingRecord, train
 
-LAYERS = {"query-generator": 3, "cross-encoder": 4}  # what fits into 30 MB, in half precision, with 15,000 word pieces
+LAYERS = {"query-generator": 3, "cross-encoder": 4}  # what fits into 30 MB, in half precision
 LENGTH = {"query-generator": 64, "cross-encoder": 96}  # tokens: of a passage; of a query and a passage together
 DRAWS = 6  # for the generator, of which sentence is missing from a passage
 HARD, RANDOM = 1, 2  # negatives per query: those that BM25 finds alone teach too little at first, they are too hard

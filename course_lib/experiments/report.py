@@ -108,7 +108,10 @@ def as_rich_table(records: list[RunRecord]):
     from rich.table import Table
 
     titles = task_titles(records)
-    title = f"Held-out results, {records[0].profile} profile (95 % intervals)"
+    title = (
+        "How well each method finds the right text, from 0 to 1, on documents that none was trained on\n"
+        f"({records[0].profile} profile; under each value its 95 % interval)"
+    )
     shown = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), collapse_padding=True)
     for i, heading in enumerate(_heading(titles)):
         for words in ("Summary →", "Across", "Training", "Peak"):

@@ -2,8 +2,8 @@
 
 python -m tests.benchmarks.everyday_questions [NAME …]
 
-NAME: as in `course search --encoder`; without one, the search that `course search` takes by itself. Thirty questions are
-for choices (validation), twenty for the result (test).
+NAME: as in `course search --encoder`; without one, the search that `course search` takes by itself. Thirty questions
+are for choices (validation), twenty for the result (test).
 """
 
 import json

@@ -222,6 +222,20 @@ def test_what_a_profile_does_not_train_is_shown_as_recorded(records, tmp_path, m
     assert [r.note for r in compare(profile, progress=False, say=said.append)] == ["", ""]  # now it is there
 
 
+def test_what_is_trained_unasked_is_trained_first(monkeypatch):
+    """An interrupted `make course` has then made the encoder that `course search` takes; rows keep their order."""
+    monkeypatch.setattr(
+        runs, "load_or_run", lambda run, progress: trained.append(run.name) or runs._new_record(run, "test")
+    )
+    monkeypatch.setattr(runs, "shipped_records", lambda run: [])
+    monkeypatch.setattr(runs, "COMPARISON", ["bm25", "mlm", "simcse", "cropping"])
+    trained = []
+    profile = dataclasses.replace(SMOKE, trains=("cropping", "simcse"), name="in order")
+    shown = compare(profile, progress=False, say=lambda line: None)
+    assert trained == ["cropping", "simcse", "bm25"]
+    assert [r.method for r in shown] == ["bm25", "simcse", "cropping"]
+
+
 def test_what_trains_nothing_is_measured_only_where_no_record_fits(records, tmp_path, monkeypatch):
     monkeypatch.setattr(records_module, "RECORDS", tmp_path)
     measured = []

@@ -135,8 +135,8 @@ def _recipes(mlm, simcse, tsdae, ct, ct_in_batch, cropping, source, genq, gpl):
     }
 
 
-# Tuned on the validation split with one seed; data/recorded-runs/README.md shows what was tried. Of the stages of domain
-# adaptation "source", "genq" and "gpl" keep what was chosen on an earlier base encoder.
+# Tuned on the validation split with one seed; data/recorded-runs/README.md shows what was tried. Of domain
+# adaptation, "source", "genq" and "gpl" keep what was chosen on an earlier base encoder.
 _CPU = _recipes(
     mlm=Recipe(steps=240, batch_size=64, learning_rate=1e-4),
     simcse=Recipe(steps=240, batch_size=64, learning_rate=3e-4, options={"temperature": 0.05}),

@@ -96,17 +96,17 @@ def search(
         _fail(ValueError('the query is empty; say what you look for, as in: course search "merge two tables"'))
     try:
         chosen = experiments.current_profile(profile)
-        name = encoder or experiments.best_trained(chosen)
+        name = encoder or experiments.default_search(chosen)
         texts = own_text.load(corpus) if corpus else experiments.load_docs().search_texts
         searcher = experiments.searcher(name, texts, chosen)
         found = Reranked(searcher, experiments.load_cross_encoder()) if rerank else searcher
         hits = found.search(query, k=results)
     except (ValueError, OSError, TypeError) as error:
         _fail(error)
-    title = experiments.as_run(name, chosen).title if name in experiments.COMPARISON else name
-    console.print(
-        f"{len(texts):,} texts, searched with: {title}" + (", re-ranked by the cross-encoder" if rerank else "")
-    )
+    title = experiments.search_title(name, chosen) + (", re-ranked by the cross-encoder" if rerank else "")
+    console.print(f"{len(texts):,} texts, searched with: {title}")
+    if encoder is None and name == "bm25":
+        console.print("BM25 compares words alone. A search by meaning needs a trained encoder; run: course compare")
     for rank, hit in enumerate(hits, 1):
         _show(rank, hit, query, getattr(searcher, "encoder", None))
     if not hits:

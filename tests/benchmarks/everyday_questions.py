@@ -19,7 +19,7 @@ def main(names):
     """Print the rank of the first right answer for every question and search."""
     questions = [json.loads(line) for line in QUESTIONS.read_text("utf-8").splitlines()]
     profile, texts = experiments.current_profile(), experiments.load_docs().search_texts
-    for name in names or [experiments.best_trained(profile)]:
+    for name in names or [experiments.default_search(profile)]:
         searcher = experiments.searcher(name, texts, profile, progress=False)
         for split in ("validation", "test"):
             asked, found = [q for q in questions if q["split"] == split], 0

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from course_lib import experiments
-from course_lib.experiments import PROFILES, STAGES, as_run, load_or_run, runs, stages
+from course_lib.experiments import PROFILES, STAGES, Run, as_run, load_or_run, runs, stages
 from course_lib.experiments import domain_adaptation as adaptation
 from course_lib.models.minilm import MINILM_SHA256, reference_folder
 from course_lib.recipes import source_models
@@ -172,13 +172,25 @@ def test_a_stage_of_the_target_is_refused_elsewhere():
         as_run(("source", "genq")[1:], TINY)
 
 
+def test_the_search_that_nobody_chose(monkeypatch):
+    """BM25 while nothing useful has been trained; then BM25 with the best encoder that has been."""
+    trained = set()
+    monkeypatch.setattr(Run, "is_trained", lambda run: run.name in trained)
+    assert experiments.default_search(TINY) == "bm25"
+    for name, title in (("mlm", "Base encoder"), ("simcse", "SimCSE"), ("cropping", "cropping")):
+        trained.add(name)
+        assert experiments.search_title("hybrid", TINY) == f"BM25 and {title}, merged"
+    assert experiments.default_search(TINY) == "hybrid"
+
+
 def test_a_search_with_an_adapted_encoder(gpl):
     texts = ["Sort an array.", "Read a table."]
     hits = experiments.searcher("gpl", texts, TINY, progress=False).search("sort", k=2)
     vectors = run(("source", "gpl")).encoder().encode(["sort", *texts], normalize=True)
     scores = sorted((vectors[1:] @ vectors[0]).tolist(), reverse=True)
     assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-5)
-    assert {"BM25", "Base encoder", "source labels → GPL"} <= set(experiments.trained_searchers(["a"], TINY))
+    titles = {"BM25", "Base encoder", "source labels → GPL", "BM25 and Base encoder, merged"}
+    assert titles <= set(experiments.trained_searchers(["a"], TINY))
     with pytest.raises(FileNotFoundError, match="'gpl' has not been trained in the smoke profile yet; notebooks"):
         experiments.searcher("gpl", texts, dataclasses.replace(TINY, target_passages=5))
     with pytest.raises(FileNotFoundError, match="run: course compare simcse"):

@@ -9,10 +9,8 @@ from course_lib.models import SentenceEncoder
 from course_lib.search import BM25Search, CachedEncoder, ExactSearch, HybridSearch
 from course_lib.training import CHECKPOINT
 
-BEST_FIRST = (
-    "cropping",
-    "simcse",
-)  # the best encoders that `make course` leaves behind, chosen on the validation split
+# the encoders that `make course` leaves behind, the best on the validation split first
+BEST_FIRST = ("cropping", "simcse")
 ADAPTED = {"source": ("source",), "genq": ("source", "genq"), "gpl": ("source", "gpl")}  # what notebooks 08, 09 train
 
 

@@ -331,10 +331,8 @@ def compare(
     records = []
     if old := foreign_runs():
         say(f"{len(old)} runs of another version of the course are left alone; course doctor says more.")
-    # what is trained unasked comes first: an interrupted call has then made the most useful
-    first = profile.trains or ()
-    chosen = methods or sorted(COMPARISON, key=lambda name: first.index(name) if name in first else len(first))
-    for method in dict.fromkeys(chosen):
+    first = profile.trains or ()  # before the others: an interrupted call has then made the most useful
+    for method in dict.fromkeys(methods or sorted(COMPARISON, key=lambda name: (*first, name).index(name))):
         run = as_run(method, profile, profile.seeds[0])
         if run.start == "minilm" and reference_folder() is None:
             say("all-MiniLM-L6-v2's weights are not on this machine: its row is left out.")

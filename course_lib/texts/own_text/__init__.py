@@ -1,4 +1,4 @@
-"""A reader's own files as passages: text, Markdown, HTML, notebooks, tables, PDF, Word, and folders and zips of them."""
+"""A reader's own files as passages: text, Markdown, HTML, notebooks, tables, PDF, Word, folders and zips of them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -88,9 +88,8 @@ def passages(
         needs = f"needs a table ({', '.join(_TABLES)})"
         raise ValueError(f"`column` {column!r} {needs}, and {path.name!r} is or has none; leave it out")
     total = sum(source.size for source in sources)
-    with tqdm(
-        total=total, unit="B", unit_scale=True, desc="Reading", delay=1, leave=False, disable=not progress
-    ) as bar:
+    options = {"unit": "B", "unit_scale": True, "delay": 1, "leave": False}
+    with tqdm(total=total, desc="Reading", disable=not progress, **options) as bar:
         for source in sources:
             yield from _read(source, column, unit, report, bar)
 
@@ -114,12 +113,9 @@ def _read(source, column, unit, report, bar):
         if not found:
             report.skip(source.name, EMPTY)
     except Exception as error:  # whatever a library says to a damaged file, the others are read
-        told = str(error).strip().partition("\n")[0][:200]
-        why = (
-            told
-            if isinstance(error, ValueError) and told
-            else f"damaged, or not what its ending says ({type(error).__name__}: {told})"
-        )
+        why = str(error).strip().partition("\n")[0][:200]
+        if not (isinstance(error, ValueError) and why):
+            why = f"damaged, or not what its ending says ({type(error).__name__}: {why})"
         report.skip(source.name, f"read in part, then: {why}" if found else why)
     bar.update(source.size - done)
 

@@ -3,7 +3,7 @@
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 

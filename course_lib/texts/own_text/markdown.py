@@ -10,7 +10,7 @@ from markdown_it.rules_block.table import escapedSplit
 
 from course_lib.texts.own_text import html
 from course_lib.texts.own_text.decoding import Say
-from course_lib.texts.own_text.headings import Outline, row_text, metadata
+from course_lib.texts.own_text.headings import Outline, metadata, row_text
 from course_lib.texts.own_text.passages import Block
 
 _DEEPEST = 100  # of lists and quotations in one another

@@ -43,7 +43,10 @@ def find(path: Path, endings: Collection[str], report: Report) -> list[Source]:
     if not path.is_file():
         raise ValueError(f"`path` {str(path)!r} is neither a file nor a folder")
     if path.suffix.lower() == ".zip":
-        return list(_in_zip(path, endings, report))
+        try:
+            return list(_in_zip(path, endings, report))
+        except ValueError as error:
+            raise ValueError(f"`path` {str(path)!r} is {error}") from None
     if path.suffix.lower() not in endings:
         raise ValueError(f"`path` {path.name!r} is of a kind not read here; give {', '.join(endings)}, or a folder")
     return [_source(path)]

@@ -15,22 +15,8 @@ _NO_TEXT = {"script", "style", "head", "nav", "noscript", "template", "svg", "bu
 _NO_TEXT |= {"footer", "textarea", "canvas"}
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _ITEMS = {"li", "dt", "dd", "summary", "figcaption", "caption"}
-_BLOCKS = {
-    "p",
-    "div",
-    "section",
-    "article",
-    "main",
-    "header",
-    "aside",
-    "blockquote",
-    "address",
-    "pre",
-    "ul",
-    "ol",
-    "dl",
-}
-_BLOCKS |= {"table", "tr", "td", "th", "form", "fieldset", "details", "figure", "hr", "body", "center"}
+_BLOCKS = {"p", "div", "section", "article", "main", "header", "aside", "blockquote", "address", "pre", "hr", "body"}
+_BLOCKS |= {"ul", "ol", "dl", "table", "tr", "td", "th", "form", "fieldset", "details", "figure", "center"}
 _BLOCKS |= {*_HEADINGS, *_ITEMS}
 
 

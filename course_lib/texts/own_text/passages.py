@@ -4,6 +4,7 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from course_lib.texts.prose import split_sentences
@@ -106,7 +107,8 @@ def passages_of(blocks: Iterable[Block], file: str = "", unit: str | None = None
     unit: "line", "paragraph" or "sentence" for one passage per such; by default passages are as above.
     """
     room, length, held = LONGEST, 0, []
-    for block, pieces in (found for block in blocks for found in (_units(block, unit) if unit else _cut(block))):
+    found = chain.from_iterable(_units(block, unit) if unit else _cut(block) for block in blocks)
+    for block, pieces in found:
         if held and (unit or length + pieces > room or not _belong(held, block)):
             yield _join(held, file)
             held = []

@@ -8,6 +8,7 @@ from docutils.core import publish_doctree
 from docutils.parsers.rst import Directive, directives, roles
 from docutils.statemachine import StringList
 
+from course_lib.texts.own_text import plain_text
 from course_lib.texts.own_text.decoding import Say
 from course_lib.texts.own_text.headings import Outline, row_text
 from course_lib.texts.own_text.passages import Block
@@ -24,6 +25,7 @@ _SETTINGS = {
     "line_length_limit": 2**20,
     "syntax_highlight": "none",
 }
+_BLANK, _LONGEST = re.compile(r"\n\s*\n"), 10_000  # docutils' time grows with the square of a paragraph
 _ROLE = re.compile(r":([a-zA-Z][\w:+.-]*):`")
 _DIRECTIVE = re.compile(r"^\s*\.\.\s+([a-zA-Z][\w:+.-]*)::", re.MULTILINE)
 _TARGET = re.compile(r"\s*<[^<>]*>$")
@@ -39,6 +41,10 @@ def read(text: str, say: Say) -> Iterator[Block]:
     text: the file's.
     say: is told what was left out.
     """
+    if max(map(len, _BLANK.split(text))) > _LONGEST:
+        say(f"it has a paragraph of more than {_LONGEST:,} characters, so it was read as plain text")
+        yield from plain_text.read(enumerate(text.split("\n"), 1), None, say)
+        return
     _register_unknown(text)
     outline = Outline(say)
     document = publish_doctree(text, settings_overrides=_SETTINGS)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import charset_normalizer
 
 SAMPLE = 2**16  # bytes that are looked at
-LONGEST_LINE = 2**16  # characters; longer lines come in parts
+LONGEST_LINE = 2**14  # characters; longer lines come in parts
 MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark is the beginning of this one
@@ -119,7 +119,7 @@ def whole_lines(file: io.TextIOBase, longest: int, say: Say) -> Iterator[tuple[i
 
 
 def first(lines: Iterator, count: int) -> tuple[list, Iterator]:
-    """The first few lines as a list, and an iterator over these, whatever is in the list by then, and the others."""
+    """The first few items as a list, and an iterator over these, whatever is in the list by then, and the others."""
     some = list(islice(lines, count))
 
     def all_lines():

@@ -8,7 +8,7 @@ from course_lib.texts.own_text.decoding import LONGEST_LINE, Say, first
 from course_lib.texts.own_text.headings import metadata
 from course_lib.texts.own_text.passages import LONGEST, Block, clean, is_heading, size
 
-_LOOKED_AT = 2000  # lines by which the file is judged
+_LOOKED_AT, _LONG = 1000, 2000  # lines by which the file is judged, and characters of each
 _UNDERLINE = re.compile(r"\s*([-=~^*#])\1{2,}\s*")
 _END = re.compile(r"""[.!?:;。！？…]["'”’»)\]]*$""")
 _WRAPPED = 10  # word pieces; shorter lines were not broken for want of room
@@ -25,7 +25,7 @@ def read(lines: Iterable[tuple[int, str]], unit: str | None, say: Say) -> Iterat
     title, length = metadata("".join(f"{line}\n" for _, line in some))
     del some[:length]
     headings = (title,) if title and is_heading(title) else ()
-    if unit is None and _by_line([line for _, line in some], say):
+    if unit is None and _by_line([line[:_LONG] for _, line in some], say):
         yield from (Block(line, number, headings) for number, line in lines if line.strip())
     else:
         yield from _by_paragraph(lines, headings)

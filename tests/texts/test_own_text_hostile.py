@@ -1,9 +1,11 @@
 """Folders as they are: hidden, ignored, generated, damaged and hostile files among the notes."""
 
+import csv
 import io
 import json
 import os
 import random
+import unicodedata
 import zipfile
 
 import pytest
@@ -69,17 +71,15 @@ def test_nothing_is_lost_silently_and_nothing_is_written(tmp_path, content):
     (folder / "good.txt").write_text("The boiler is hot.\n")
     for ending in (*own_text.ENDINGS, ".zip"):
         (folder / f"bad{ending}").write_bytes(CONTENTS[content])
-    before = tree(tmp_path)
-    read = own_text.load(folder, progress=False)
+    before, report = tree(tmp_path), own_text.Report()
+    read = list(own_text.passages(folder, progress=False, report=report))
     assert tree(tmp_path) == before
-    told = {passage.file for passage in read} | {file for file, _ in (*read.skipped, *read.notes)}
-    silent = [str(p) for p in before if not any(file.startswith(str(p)) for file in told)]
-    same = own_text.load(folder / "bad.txt") if silent else []  # a duplicate of another file's text is no loss
-    assert not silent or same
+    told = {passage.file for passage in read} | {file for file, _ in (*report.skipped, *report.notes)}
+    assert [p for p in map(str, before) if not any(f == p or f.startswith(p + "/") for f in told)] == []
     assert "The boiler is hot." in read and "root:" not in "\n".join(read)
     for passage in read:
-        assert passage.text and size(passage) <= LONGEST + 2 and passage.encode("utf-8")
-        assert passage.isprintable() or "\n" in passage or "\u200d" in passage or "\u200c" in passage
+        assert passage.text and size(passage) <= LONGEST and passage.encode("utf-8")
+        assert all(c.isprintable() or c in "\n\u200c\u200d" for c in passage)
 
 
 def test_hidden_ignored_and_generated_files_are_left_out_and_named(tmp_path):
@@ -186,7 +186,7 @@ quick = settings(max_examples=60, deadline=None, suppress_health_check=list(Heal
 
 
 def words(text):
-    return "".join(clean(text).split())
+    return unicodedata.normalize("NFD", "".join(clean(text).split()))
 
 
 @quick
@@ -194,7 +194,7 @@ def words(text):
 def test_passages_keep_every_word_in_order_and_fit(blocks):
     found = list(passages_of([Block(text, 1, headings, joins) for text, joins, headings in blocks], "a.txt"))
     assert words("".join(p.text for p in found)) == words(" ".join(text for text, _, _ in blocks))
-    assert all(p.text and size(p) <= LONGEST + 2 for p in found)
+    assert all(p.text and size(p) <= LONGEST for p in found)
     assert all(p.heading in ("", "Guide", "Guide › Tables") for p in found)
 
 
@@ -205,22 +205,21 @@ def test_clean_text_stays_as_it_is(text):
 
 
 @quick
-@given(texts.filter(lambda text: clean(text)), st.sampled_from(["utf-8-sig", "utf-16", "utf-32"]))
+@given(texts, st.sampled_from(["utf-8-sig", "utf-16", "utf-32"]))
 def test_a_marked_encoding_is_read(tmp_path_factory, text, encoding):
-    text = text.replace("\0", "")
-    path = tmp_path_factory.mktemp("marked") / "a.txt"
-    path.write_bytes(("The text: " + text).encode(encoding))
-    read = "".join(own_text.load(path, progress=False, unit="paragraph"))
-    assert words(read) == words("The text: " + text)
+    path, text = tmp_path_factory.mktemp("marked") / "a.txt", clean(f"The text: {text}")
+    path.write_bytes(text.encode(encoding))
+    assert own_text.load(path, progress=False, unit="paragraph") == [text]
+
+
+cells = st.text(st.characters(codec="utf-8", exclude_categories=("Cc",), include_characters="\n\"',"))
 
 
 @quick
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(clean), min_size=1))
+@given(st.lists(cells, min_size=1, max_size=10))
 def test_a_table_that_csv_writes_is_read(tmp_path_factory, rows):
-    import csv
-
     path = tmp_path_factory.mktemp("table") / "a.csv"
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["id", "text"], *([i, f"Row: {row}"] for i, row in enumerate(rows))])
     read = own_text.load(path, column="text", progress=False, unit="paragraph")
-    assert list(read) == list(dict.fromkeys(clean(f"Row: {row}") for row in rows))
+    assert read == list(dict.fromkeys(clean(f"Row: {row}") for row in rows))

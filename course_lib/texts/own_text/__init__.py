@@ -127,7 +127,7 @@ def _blocks(file: BinaryIO, source: files.Source, column: str | None, unit: str 
 
         return tables.read(file, ending, PurePosixPath(source.name).name, column, say)
     module, function, largest = {**_MARKUP, **_DOCUMENTS}.get(ending, (None, None, 0))
-    if source.size <= largest:
+    if module and source.size <= largest:
         read = getattr(import_module(f"{__name__}.{module}"), function)
         return read(file if ending in _DOCUMENTS else open_text(file, say).read(), say)
     if ending in _DOCUMENTS:

@@ -54,7 +54,7 @@ def _encoding(sample):
     bad = []
     text = sample.decode("utf-8", _stray_bytes(bad.append, each=True))
     good = sum(c > "\x7f" for c in text) - len(bad)
-    if len(bad) <= 3 * good or len(bad) == 1 and len(sample) == SAMPLE:  # the sample's end may cut a character
+    if 2 * len(bad) <= good or len(bad) == 1 and len(sample) == SAMPLE:  # the sample's end may cut a character
         return "utf-8"
     if len(_NO_ASCII.findall(sample)) < WESTERN * len(sample):
         return "cp1252"

@@ -12,7 +12,7 @@ from pathspec import GitIgnoreSpec
 from course_lib.texts.own_text.report import Report
 
 GENERATED = {"node_modules", "bower_components", "__pycache__", "__MACOSX", "site-packages"}
-# a virtual environment, and what bford.info/cachedir recommends for caches
+# files that mark a virtual environment and a cache
 GENERATED_MARKS = ("pyvenv.cfg", "CACHEDIR.TAG")
 LARGEST_RATIO, SMALLEST_BOMB = 200, 2**26  # an entry of a zip that unpacks to more than both is a bomb
 
@@ -62,10 +62,11 @@ def _in_folder(root, endings, report):
         folder = Path(name)
         if ".gitignore" in files:
             ignores[folder] = _gitignore(folder / ".gitignore", report)
-        for each in sorted(folders):
-            if why := _why_no_folder(folder / each, root, ignores):
+        reasons = {each: _why_no_folder(folder / each, root, ignores) for each in sorted(folders)}
+        folders[:] = [each for each, why in reasons.items() if not why]
+        for each, why in reasons.items():
+            if why:
                 report.skip(folder / each, why)
-        folders[:] = sorted(f for f in folders if not _why_no_folder(folder / f, root, ignores))
         for path in (folder / file for file in sorted(files) if file != ".gitignore"):
             try:
                 why = _why_no_file(path.name, endings) or _why_unfit(path, home) or _ignored(path, "", root, ignores)

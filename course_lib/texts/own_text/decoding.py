@@ -4,7 +4,7 @@ import codecs
 import io
 import re
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import cycle, islice
 from typing import BinaryIO
 
 import charset_normalizer
@@ -22,6 +22,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _NO_ASCII = re.compile(rb"[\x80-\xff]")
 WESTERN = 0.06  # with a smaller share of bytes above 127, it is a Western language in Windows-1252
 Say = Callable[[str], None]
+_NAMES = cycle(range(256))  # Python keeps every error handler for good, so names are used again
 
 
 def open_text(file: BinaryIO, say: Say) -> io.TextIOWrapper:
@@ -73,7 +74,7 @@ def _is_text(sample, encoding):
 
 def _stray_bytes(say, each=False):
     """The name of an error handler: a byte that is not UTF-8 is read as Windows-1252, the usual stranger."""
-    name, said = f"course-stray-bytes-{id(say)}", []
+    name, said = f"course-stray-bytes-{next(_NAMES)}", []
 
     def handle(error):
         if each or not said:

@@ -321,7 +321,7 @@ def test_what_cannot_be_read_of_a_table_is_counted(tmp_path):
     assert [note.why.split(": ", 1)[1].split(" such")[0] for note in read.notes] == [
         "2 rows, from line 2 on: not JSON: Expecting ':' delimiter",
         "line 3: not a JSON object",
-        "line 4: column 'text' holds a int, which is not text: 1",
+        "line 4: column 'text' holds int, which is not text: 1",
         "line 5: column 'text' is empty",
     ]
 
@@ -330,7 +330,7 @@ def test_what_cannot_be_read_of_a_table_is_counted(tmp_path):
     "name, content, options, says",
     [
         ("t.csv", "id,text\n1,a\n", {"column": "body"}, "`column` 'body' is not in 't.csv'; it has id, text"),
-        ("t.jsonl", '{"text": 1}\n', {"column": "text"}, "line 1: column 'text' holds a int, which is not text: 1"),
+        ("t.jsonl", '{"text": 1}\n', {"column": "text"}, "line 1: column 'text' holds int, which is not text: 1"),
         ("t.jsonl", "[1]\n", {"column": "text"}, "line 1: not a JSON object"),
         ("t.txt", "a\n", {"column": "text"}, "`column` 'text' needs a table.*leave it out"),
         ("t.txt", "a\n", {"unit": "word"}, "`unit` is 'word'; it is one of line, paragraph, sentence"),

@@ -49,7 +49,7 @@ def read(file: BinaryIO, ending: str, name: str, column: str | None, say: Say) -
         elif text in (None, "") or isinstance(text, str):
             lost.add(f"column {column!r} is empty", line)
         else:
-            lost.add(f"column {column!r} holds a {type(text).__name__}, which is not text", line, f"{text!r:.60}")
+            lost.add(f"column {column!r} holds {type(text).__name__}, which is not text", line, f"{text!r:.60}")
     lost.end()
 
 

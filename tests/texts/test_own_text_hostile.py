@@ -140,7 +140,7 @@ def test_links_and_what_is_no_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["line\nbreak.txt", "[red]x[/].txt", "a;b&c $(d).txt", "späti 猫.txt", "x" * 200 + ".txt"]
+    "name", ["line\nbreak.txt", "[red]x[bold].txt", "a;b&c $(d).txt", "späti 猫.txt", "x" * 200 + ".txt"]
 )
 def test_names_are_only_names(tmp_path, name):
     (tmp_path / name).write_text("A note.")

@@ -1,6 +1,7 @@
 """`course …`: what this machine has, the comparison, a search, and an encoder adapted to your own text."""
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,13 @@ from rich.table import Table
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands; an interruption ends each of them with one clear line and exit code 130."""
+    """The commands; warnings are one line, and an interruption ends with one and the exit code 130."""
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             typer.echo("\nStopped. The same command continues; what is finished is kept.", err=True)
             raise typer.Exit(130) from None
@@ -33,6 +36,8 @@ console = Console(width=WIDTH, highlight=False)
 ProfileOption = Annotated[
     str | None, typer.Option(help="smoke, cpu, gpu or full; by default what the machine suggests.")
 ]
+KINDS = "a folder, a zip, or a .txt, .md, .html, .csv, .jsonl, .pdf …"
+ColumnOption = Annotated[str | None, typer.Option(help="Of a table: the column that holds the text.")]
 Methods = Annotated[list[str] | None, typer.Argument(help="simcse, tsdae …; by default all that the course teaches.")]
 
 
@@ -84,7 +89,8 @@ def search(
     encoder: Annotated[str | None, typer.Option(help="bm25, base, simcse …, hybrid, gpl, or a model's path.")] = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="Let a cross-encoder read the best 50 again.")] = False,
     results: Annotated[int, typer.Option("--results", "-k", min=1, help="How many to show.")] = 5,
-    corpus: Annotated[Path | None, typer.Option(help="Your own text: .txt, .csv, .jsonl or a folder.")] = None,
+    corpus: Annotated[Path | None, typer.Option(help=f"Your own text: {KINDS}.")] = None,
+    column: ColumnOption = None,
     profile: ProfileOption = None,
 ):
     """Search your Python documentation, or your own text, by meaning."""
@@ -97,7 +103,9 @@ def search(
     try:
         chosen = experiments.current_profile(profile)
         name = encoder or experiments.default_search(chosen)
-        texts = own_text.load(corpus) if corpus else experiments.load_docs().search_texts
+        if column and not corpus:
+            raise ValueError("--column names a column of your own table; give the table too: --corpus FILE")
+        texts = own_text.load(corpus, column) if corpus else experiments.load_docs().search_texts
         searcher = experiments.searcher(name, texts, chosen)
         found = Reranked(searcher, experiments.load_cross_encoder()) if rerank else searcher
         hits = found.search(query, k=results)
@@ -111,26 +119,33 @@ def search(
         _show(rank, hit, query, getattr(searcher, "encoder", None))
     if not hits:
         console.print("Nothing shares a word with the query. Try an encoder: --encoder base")
+    if corpus:
+        _show_what_was_left_out(texts)
 
 
 def _show(rank, hit, query, encoder):
     """Print one result; a long text by its sentence nearest to the query, where there is an encoder to tell."""
     from course_lib.search import matched_words, nearest_sentence
+    from course_lib.texts.own_text import Passage, printable
 
-    title = hit.id if isinstance(hit.id, str) else f"text {hit.id + 1}"
     words = ", ".join(matched_words(query, hit.text)) or "no word"
-    text = hit.text[:240]
-    if len(hit.text) > 240 and encoder is not None:
-        text = f"… {nearest_sentence(encoder, query, hit.text)[:240]} …"
+    if isinstance(hit.text, Passage):
+        title, text = f"{printable(hit.text.file)}:{hit.text.line}", hit.text.text
+        title += f" › {hit.text.heading}" if hit.text.heading else ""
+    else:
+        title, text = hit.id, hit.text[:240]
+        if len(hit.text) > 240 and encoder is not None:
+            text = f"… {nearest_sentence(encoder, query, hit.text)[:240]} …"
     head = f"[bold]{rank}. {escape(title)}[/]  {hit.score:.3f}  [dim]shares {escape(words)}[/]"
     console.print(f"{head}\n   {escape(text)}")
 
 
 @app.command()
 def adapt(
-    corpus: Annotated[Path, typer.Argument(help="Your own text: .txt, .md, .csv, .jsonl or a folder.")],
+    corpus: Annotated[Path, typer.Argument(help=f"Your own text: {KINDS}.")],
     output: Annotated[Path, typer.Argument(help="A new folder for the encoder.")],
     start: Annotated[str | None, typer.Option(help="The path or hub name of another encoder.")] = None,
+    column: ColumnOption = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Train this many steps, not the profile's.")] = None,
     profile: ProfileOption = None,
 ):
@@ -139,13 +154,32 @@ def adapt(
     from course_lib.texts import own_text
 
     try:
-        chosen, texts = experiments.current_profile(profile), own_text.load(corpus)
+        chosen, texts = experiments.current_profile(profile), own_text.load(corpus, column)
+        _show_what_was_left_out(texts)
         console.print(f"{len(texts):,} texts. Ctrl-C stops; the same command continues.")
         record = experiments.adapt(texts, output, chosen, start, steps)
     except (ValueError, OSError, TypeError, FloatingPointError) as error:
         _fail(error)
     console.print(str(record), highlight=False)
     console.print(f'Try it:\ncourse search "…" --corpus {corpus} --encoder {output}', soft_wrap=True)
+
+
+def _show_what_was_left_out(reading):
+    """Print a table of the files that were not read, and of what else a reader has to know about the others."""
+    from course_lib.texts.own_text import grouped
+
+    rows = [("left out", *row) for row in grouped(reading.skipped)] + [("note", *row) for row in grouped(reading.notes)]
+    table = Table(box=None, padding=(0, 1), title=f"{reading.files:,} files read", title_justify="left")
+    for column in ("", "files", "why", "which"):
+        table.add_column(column, justify="right" if column == "files" else "left")
+    for kind, count, why, names in rows:
+        table.add_row(kind, f"{count:,}", escape(why), escape(names))
+    if rows:
+        console.print(table, style="dim")
+
+
+def _show_warning(message, *_):
+    Console(stderr=True, highlight=False).print(f"[yellow]Warning[/]: {escape(str(message))}")
 
 
 def _fail(error):

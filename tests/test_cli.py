@@ -17,6 +17,7 @@ from course_lib.models import SentenceEncoder
 from course_lib.models.minilm import reference_folder
 from course_lib.objectives import Cropping
 from course_lib.storage import cache_folder
+from course_lib.texts import own_text
 
 NOTES = "The cat sat on the mat.\nInterest rates rose again.\nA kitten slept on the rug.\n"
 
@@ -62,6 +63,32 @@ def test_a_hybrid_search_merges_words_and_meaning_and_says_what_is_shared(run, n
     assert "The cat sat" in first and "shares cat" in first and "shares no word" in result.output
 
 
+def test_a_hit_names_file_line_and_heading_and_the_end_what_was_left_out(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text("# House\n\n## Boiler\n\nIt is serviced in October.\n\n## Bread\n\n500 g flour.\n")
+    (folder / "t.csv").write_text("kind,text,more\nx,the flour of the mill,a b\n")
+    (folder / "photo.jpg").write_bytes(b"\xff\xd8")
+    result = run("search", "boiler", "--encoder", "bm25", "--corpus", "notes", "--column", "text")
+    assert result.exit_code == 0, result.output
+    assert "1. notes/a.md:5 › House › Boiler" in result.output and "It is serviced in October." in result.output
+    assert ".jpg is of a kind not read here  photo.jpg" in result.output
+    result = run("search", "mill", "--encoder", "bm25", "--corpus", "notes/t.csv", "--column", "more")
+    assert "Nothing shares a word" in result.output and "the flour" not in result.output
+
+
+def test_an_encoder_that_cannot_read_the_texts_is_warned_of(run, tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("Котёл обслуживается каждый октябрь.\nЗапасной ключ у соседей.\n", encoding="utf-8")
+    result = run("search", "ключ", "--encoder", "base", "--corpus", str(path))
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 0 and "% of the word pieces of these texts are unknown" in said
+    assert "--encoder bm25" in said and "multilingual" in said
+    path.write_text(NOTES)
+    assert "unknown" not in run("search", "a cat", "--encoder", "base", "--corpus", str(path)).stderr
+
+
 @pytest.mark.skipif(not reference_folder(), reason="all-MiniLM-L6-v2's weights are not on this machine")
 def test_adapt_keeps_an_encoder_that_search_and_the_library_load(run, docs, tmp_path):
     passages = list(adaptation.target_passages(docs).values())[:40]
@@ -69,7 +96,7 @@ def test_adapt_keeps_an_encoder_that_search_and_the_library_load(run, docs, tmp_
     notes.write_text("\n\n".join(passages), encoding="utf-8")
     result = run("adapt", str(notes), str(folder), "--steps", "2")
     assert result.exit_code == 0, result.output
-    assert f"{len(set(passages))} texts" in result.output and f"--encoder {folder}" in result.output
+    assert f"{len(own_text.load(notes))} texts" in result.output and f"--encoder {folder}" in result.output
     adapted, start = (SentenceEncoder.from_pretrained(path) for path in (folder, reference_folder()))
     ours = adapted.encode(passages[:3])
     assert abs(ours - start.encode(passages[:3])).max() > 1e-4
@@ -77,7 +104,7 @@ def test_adapt_keeps_an_encoder_that_search_and_the_library_load(run, docs, tmp_
     theirs = SentenceTransformer(str(folder), device="cpu").encode(passages[:3])
     assert abs(theirs - ours).max() < 1e-5 and abs((ours**2).sum(1) - 1).max() < 1e-5  # unit vectors, as before
     found = run("search", passages[0], "--corpus", str(notes), "--encoder", str(folder), "-k", "1")
-    assert found.exit_code == 0 and "1. text 1 " in found.output
+    assert found.exit_code == 0 and f"1. {notes}:1  " in " ".join(found.output.split("\n"))
     again = run("adapt", str(notes), str(folder))
     assert again.exit_code == 2 and "holds a model already" in " ".join(again.output.split())
 
@@ -109,6 +136,7 @@ def test_a_stopped_adapt_goes_on_from_its_checkpoint(docs, tmp_path, monkeypatch
         (("search", " "), "the query is empty"),
         (("search", "x", "--encoder", "no/such-model"), "no folder"),
         (("search", "x", "--corpus", "absent.txt"), "absent.txt"),
+        (("search", "x", "--column", "text"), "give the table too"),
         (("adapt", "absent.txt", "out"), "absent.txt"),
         (("adapt", "README.md", "out", "--start", "no/such-model"), "no folder"),
         (("compare", "--profile", "fast"), "COURSE_PROFILE takes"),

@@ -136,7 +136,7 @@ def sources(folder):
 @pytest.mark.parametrize(
     "folder, requirements",
     [
-        ("course_lib", PROJECT["dependencies"]),
+        ("course_lib", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["documents"]),
         ("notebooks", PROJECT["dependencies"]),
         ("tests", PROJECT["dependencies"] + EXTRAS),
     ],

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from course_lib.experiments.profiles import Profile
 from course_lib.experiments.runs import Run
+from course_lib.experiments.searches import warn_of_unknown_words
 from course_lib.models import SentenceEncoder
 from course_lib.models.minilm import minilm_folder
 from course_lib.objectives import Cropping
@@ -35,7 +36,9 @@ def adapt(
     folder, run = Path(folder), Run("minilm", ("cropping_gentle",), profile)
     if (folder / "config.json").exists() and not (folder / CHECKPOINT).exists():
         raise FileExistsError(f"{folder} holds a model already; name a new folder")
-    objective = Cropping(SentenceEncoder.from_pretrained(start or minilm_folder()), **run.recipe.options)
+    encoder = SentenceEncoder.from_pretrained(start or minilm_folder())
+    warn_of_unknown_words(encoder, texts)
+    objective = Cropping(encoder, **run.recipe.options)
     config = run.config()
     size = min(config.batch_size, max(len(texts), 1))
     config = replace(config, steps=steps or config.steps, batch_size=size, checkpoint_every=10)

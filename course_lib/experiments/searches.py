@@ -1,6 +1,7 @@
 """Searches with what was trained, by the names that `course search` takes."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from course_lib.experiments.profiles import Profile
@@ -11,6 +12,7 @@ from course_lib.training import CHECKPOINT
 
 # the encoders that `make course` leaves behind, the best on the validation split first
 BEST_FIRST = ("cropping", "simcse")
+MULTILINGUAL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
 ADAPTED = {"source": ("source",), "genq": ("source", "genq"), "gpl": ("source", "gpl")}  # what notebooks 08, 09 train
 
 
@@ -47,7 +49,25 @@ def searcher(name: str, texts: list[str] | dict, profile: Profile, progress: boo
         raise FileNotFoundError(f"{name!r} has not been trained in the {profile.name} profile yet; {how}")
     else:
         encoder = run.encoder(progress)
+    warn_of_unknown_words(encoder, list(texts.values()) if isinstance(texts, dict) else texts)
     return ExactSearch(CachedEncoder(encoder), texts, progress=progress)
+
+
+def warn_of_unknown_words(encoder: SentenceEncoder, texts: Sequence[str], most: float = 0.1) -> None:
+    """Warn where an encoder cannot read its texts, as one trained on English cannot read Russian.
+
+    encoder: whose tokenizer is asked.
+    texts: as it would read them.
+    most: the share of unknown word pieces that is accepted; default 0.1.
+    """
+    share = encoder.unknown_share(texts)
+    if share > most:
+        warnings.warn(
+            f"{share:.0%} of the word pieces of these texts are unknown to the encoder. It reads all of them alike, so "
+            "its scores mean little. Search by words, with --encoder bm25, or take an encoder that was trained on this "
+            f"language, such as {MULTILINGUAL} from the hub",
+            stacklevel=3,
+        )
 
 
 def trained_searchers(texts: list[str] | dict, profile: Profile) -> dict[str, Callable]:

@@ -4,7 +4,7 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from course_lib.texts.own_text import read_rows
+from course_lib.texts.own_text.tables import read_rows
 
 STSB = "sentence-transformers/stsb"
 ASK_UBUNTU = "mteb/askubuntudupquestions-reranking"

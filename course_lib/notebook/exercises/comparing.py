@@ -49,7 +49,7 @@ class Difference:
         if self.kind == "keys":
             return f"The keys{part} should be {sorted(map(str, expected))}, and they are {sorted(map(str, got))}."
         if self.kind == "shape":
-            return f"The shape{part} is {_array(got).shape}, and it should be {_array(expected).shape}."
+            return f"The shape{part} is {as_array(got).shape}, and it should be {as_array(expected).shape}."
         if self.kind == "dtype":
             return f"The kind of number{part} is {_dtype(got)}, and it should be {_dtype(expected)}."
         if self.kind == "nan":
@@ -119,7 +119,7 @@ def _array_difference(expected, got, tolerance, strict, shapes, values, what):
             return Difference("type", what, expected, got)
         if got.dtype != expected.dtype and not (got.is_floating_point() and expected.is_floating_point()):
             return Difference("dtype", what, expected, got)
-    ours, theirs = _array(expected), _array(got)
+    ours, theirs = as_array(expected), as_array(got)
     if theirs is None:
         return Difference("type", what, expected, got)
     if shapes and ours.shape != theirs.shape:
@@ -151,10 +151,10 @@ def relation(expected: list, got: list) -> str:
 
     expected, got: the results of several cases.
     """
-    if all(isinstance(each, list) and each and not _numeric(each) for each in (*expected, *got)):
+    if all(isinstance(each, list) and each for each in (*expected, *got)):
         if all(sorted(map(_text, e)) == sorted(map(_text, g)) for e, g in zip(expected, got)):
             return "The parts are right, and they stand in the wrong order."
-    pairs = [(_array(e), _array(g)) for e, g in zip(expected, got)]
+    pairs = [(as_array(e), as_array(g)) for e, g in zip(expected, got)]
     if not all(e is not None and g is not None and e.shape == g.shape and e.size for e, g in pairs):
         return ""
     pairs = [(e.astype(np.float64), g.astype(np.float64)) for e, g in pairs]
@@ -166,8 +166,16 @@ def relation(expected: list, got: list) -> str:
         factor = theirs[np.abs(ours).argmax()] / ours[np.abs(ours).argmax()]
         if (np.abs(ours) > 1e-3).sum() > 1 and factor and np.allclose(theirs, factor * ours, 1e-3, 1e-5):
             return f"In every input yours is {factor:.4g} times what it should be."
-        if len(ours) > 1 and np.ptp(ours) > 1e-3 and np.allclose(theirs - ours, (theirs - ours)[0], 1e-3, 1e-5):
-            return f"In every input yours is off by the same amount, {(theirs - ours)[0]:.4g}."
+        if len(ours) > 2 and np.ptp(ours) > 1e-3:
+            slope, offset = np.polyfit(ours, theirs, 1)
+            if abs(slope) > 1e-3 and np.allclose(theirs, slope * ours + offset, 1e-3, 1e-4):
+                of = "" if np.isclose(slope, 1) else f"{slope:.3g} times "
+                return f"In every input yours is {offset:.3g} plus {of}what it should be."
+        if len(ours) > 2 and min(*ours, *theirs) > 0 and np.ptp(ours) > 1e-3:
+            logs = np.log(ours), np.log(theirs)
+            power = (logs[0] @ logs[1]) / (logs[0] @ logs[0])
+            if np.allclose(logs[1], power * logs[0], 1e-3, 1e-5):
+                return f"In every input yours is what it should be to the power of {power:.3g}."
         if max(e.ndim for e, _ in pairs) > 1:
             if all(e.shape == e.swapaxes(-1, -2).shape and np.allclose(e.swapaxes(-1, -2), g) for e, g in pairs):
                 return "It is transposed: rows and columns are swapped."
@@ -215,7 +223,7 @@ def _dtype(value):
     if torch.is_tensor(value):
         return str(value.dtype).removeprefix("torch.")
     return {"i": "whole numbers", "u": "whole numbers", "f": "decimal numbers", "b": "True or False"}[
-        _array(value).dtype.kind
+        as_array(value).dtype.kind
     ]
 
 
@@ -227,7 +235,7 @@ def _numeric(values):
     return bool(values) and all(isinstance(v, (Number, np.generic)) for v in values)
 
 
-def _array(value):
+def as_array(value: Any) -> np.ndarray | None:
     """The value as a NumPy array of numbers, or None where it cannot be one."""
     try:
         if torch.is_tensor(value):
@@ -249,7 +257,7 @@ def _listed(value):
 
 def _element(value, at):
     """The number at an index, or the value itself where there is no index."""
-    array = _array(value) if at or isinstance(value, PLAIN) else None
+    array = as_array(value) if at or isinstance(value, PLAIN) else None
     return value if array is None or (not at and array.ndim) else array[at].item()
 
 

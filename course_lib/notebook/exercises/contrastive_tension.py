@@ -231,6 +231,18 @@ contrastive_tension = Exercise(
             "A dot product is their *sum*: `(a * b).sum(-1)`.",
         ),
         Mistake(
+            "divided by the root of d",
+            lambda a, b, labels: _binary(_scores(a, b) / a.shape[-1] ** 0.5, labels),
+            "The dot products are divided by √d, as in attention.",
+            "Contrastive Tension uses the plain dot product.",
+        ),
+        Mistake(
+            "squared error",
+            lambda a, b, labels: (_scores(a, b).sigmoid() - labels).pow(2).sum(),
+            "This is the squared error of the probability.",
+            "Cross-entropy is −log p of what is true: `F.binary_cross_entropy_with_logits`.",
+        ),
+        Mistake(
             "labels turned",
             lambda a, b, labels: _binary(_scores(a, b), 1 - labels),
             "The loss rewards high scores of different texts and low scores of the same text.",

@@ -182,6 +182,12 @@ gap_closed = Exercise(
             "Subtract the source encoder from both: nothing gained is a share of 0.",
         ),
         Mistake(
+            "divided by the reference",
+            lambda a, s, r: (a.mean() - s.mean()) / r.mean(),
+            "The gain is divided by the reference's score.",
+            "Divide by the gap, reference minus source.",
+        ),
+        Mistake(
             "relative gain",
             lambda a, s, r: (a.mean() - s.mean()) / s.mean(),
             "This is the gain relative to the source encoder; the reference plays no part.",
@@ -281,6 +287,12 @@ reciprocal_rank_fusion = Exercise(
             _fused(first=0),
             "The first of a list counts as rank 0.",
             "Ranks begin with 1: `enumerate(ranking, 1)`.",
+        ),
+        Mistake(
+            "counted from 2",
+            _fused(first=2),
+            "The first of a list counts as rank 2.",
+            "`enumerate(ranking, 1)` counts from 1 by itself; add nothing but the constant.",
         ),
         Mistake(
             "no constant",

@@ -136,6 +136,12 @@ nucleus = Exercise(
             "A logit of −inf gives probability 0. Or drop them after the softmax.",
         ),
         Mistake(
+            "softmax twice",
+            lambda logits, top_p: library_nucleus(logits, top_p).softmax(-1),
+            "What was kept went through a softmax again, which gives the dropped tokens a share.",
+            "Divide by the sum of what is kept, row by row.",
+        ),
+        Mistake(
             "share of the tokens",
             _share_of_tokens,
             "`top_p` of the *tokens* are kept, however likely they are.",
@@ -267,6 +273,12 @@ ranking_loss = Exercise(
             lambda q, p, n, scale: functional.multiple_negatives_ranking(q, n, p, scale),
             "The hard negative counts as the right answer.",
             "Column i must be the positive of query i, so the positives come first.",
+        ),
+        Mistake(
+            "passages ask",
+            lambda q, p, n, scale: functional.multiple_negatives_ranking(p, q, n, scale),
+            "The passages ask and the queries answer.",
+            "Row i of the scores belongs to query i, and its columns are the passages: `queries @ candidates.T`.",
         ),
         Mistake(
             "only its own negative",

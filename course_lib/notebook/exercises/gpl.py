@@ -120,6 +120,12 @@ hard_negatives = Exercise(
             "Take so many from *each* search.",
         ),
         Mistake(
+            "texts themselves",
+            lambda rankings, positive, texts, n: [texts[i] for i in _hard_negatives(rankings, positive, texts, n)],
+            "These are the texts, and what is asked for are their ids.",
+            "Look the texts up only to compare them.",
+        ),
+        Mistake(
             "not sorted",
             lambda rankings, positive, texts, per_retriever: list(
                 dict.fromkeys(_in_order(rankings, positive, texts, per_retriever))

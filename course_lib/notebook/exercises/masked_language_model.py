@@ -59,6 +59,9 @@ def _shares(call, ids, special, probability, mask_id, vocab_size):
         "neighbouring rows that agree whether to hide a place": share(
             chosen[1:, 1:-1] == chosen[:-1, 1:-1], ~special[1:, 1:-1]
         ),
+        "neighbouring places of a row that agree whether to hide": share(
+            chosen[:, 2:-1] == chosen[:, 1:-2], ~special[:, 1:-2]
+        ),
         "the number of hidden tokens varies from row to row": chosen.sum(1).float().std().item() > 0.5 * spread,
         "hidden tokens of a row (and of a column) become different things": all(share(*s) < 0.9 for s in one_fate),
         "a second call hides other places": bool((again != chosen).any()),
@@ -308,6 +311,12 @@ masked_cross_entropy = Exercise(
             lambda logits, labels: _each(logits, labels).sum() / -_hidden_places(labels),
             "The sign is wrong: the loss is negative and best where it is large.",
             "The logarithm of a probability is negative; the loss is *minus* its mean.",
+        ),
+        Mistake(
+            "softmax twice",
+            lambda logits, labels: _with_labels(labels, logits.softmax(-1)),
+            "There is a softmax of a softmax.",
+            "`F.cross_entropy` takes the logits and applies the softmax itself.",
         ),
         Mistake(
             "probability",

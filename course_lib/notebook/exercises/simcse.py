@@ -146,6 +146,14 @@ info_nce = Exercise(
             "The loss is *minus* the mean logarithm; `F.cross_entropy` has that minus.",
         ),
         Mistake(
+            "labels all 0",
+            lambda a, b, temperature: F.cross_entropy(
+                cosine(a, b) / temperature, torch.zeros(len(a), dtype=torch.long)
+            ),
+            "Every row of `a` is led to the first row of `b`: all labels are 0.",
+            "Row i belongs to row i: `torch.arange(len(a))`.",
+        ),
+        Mistake(
             "sum for mean",
             _summed,
             "The loss is the sum over the rows, so that it grows with the batch.",
@@ -393,6 +401,12 @@ alignment = Exercise(
             "A squared distance is the *sum* over the d dimensions; the mean is over the pairs alone.",
         ),
         Mistake(
+            "all pairs",
+            lambda a, b: torch.cdist(F.normalize(a, dim=-1), F.normalize(b, dim=-1)).pow(2).mean(),
+            "Every row of `a` is compared with every row of `b`.",
+            "Row i of `a` belongs to row i of `b` alone: subtract them row by row.",
+        ),
+        Mistake(
             "sum over pairs",
             lambda a, b: _squared_distances(a, b).sum(),
             "The squared distances are summed over the pairs.",
@@ -495,6 +509,12 @@ uniformity = Exercise(
             lambda x: _pair_squared(x).mul(2).exp().mean().log(),
             "The sign in the exponent is wrong: far apart must count little, not much.",
             "The exponent is −2 · squared distance.",
+        ),
+        Mistake(
+            "divided by the square of N",
+            lambda x: (_potential(_pair_squared(x)).sum() / len(x) ** 2).log(),
+            "The sum is divided by N², and there are N · (N − 1) / 2 pairs of different rows.",
+            "`.mean()` of what `torch.pdist` gives divides by their number.",
         ),
         Mistake(
             "sum over pairs",

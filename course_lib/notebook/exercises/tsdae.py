@@ -274,6 +274,12 @@ next_token_targets = Exercise(
             "The mask must be shifted like the labels: `mask[:, 1:]`.",
         ),
         Mistake(
+            "mask upside down",
+            lambda ids, mask: (ids[:, :-1], _hidden(ids[:, 1:], 1 - mask[:, 1:])),
+            "The tokens have −100, and the padding is to be answered.",
+            "The mask is 1 for a token; −100 belongs where `mask[:, 1:]` is 0.",
+        ),
+        Mistake(
             "padding by its number",
             lambda ids, mask: (ids[:, :-1], _hidden(ids[:, 1:], ids[:, 1:])),
             "Every token with the number 0 counts as padding.",
@@ -409,6 +415,14 @@ causal_attention = Exercise(
             lambda q, k, v: _masked_attention(q, k, v, _later, lambda q, k: q @ k.transpose(-2, -1)),
             "The scores are not divided by √d.",
             "Divide by `query.shape[-1] ** 0.5`.",
+        ),
+        Mistake(
+            "divided by the root of T",
+            lambda q, k, v: _masked_attention(
+                q, k, v, _later, lambda q, k: q @ k.transpose(-2, -1) / q.shape[-2] ** 0.5
+            ),
+            "The scores are divided by √T, the root of the number of places.",
+            "d is the length of a vector, the *last* axis: `query.shape[-1] ** 0.5`.",
         ),
         Mistake(
             "divided by d",

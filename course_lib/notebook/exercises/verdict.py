@@ -1,13 +1,16 @@
 """The verdict on a learner's function: not attempted, raised, wrong (and with which mistake), or right."""
 
+import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
 from course_lib.notebook.exercises.comparing import Difference, difference, relation
 from course_lib.notebook.exercises.observing import GENERATORS, missing, named, observe_all, refused_signature
+from course_lib.notebook.exercises.probing import dependence, growth
 from course_lib.notebook.exercises.running import TimeIsUp, line_in, run
 from course_lib.notebook.exercises.showing import Outcome, show_value, values_apart
 
@@ -46,7 +49,7 @@ def verdict(exercise: Any, function: Callable) -> Outcome:
     if mistake is None and stopped is not None:
         return _stopped(exercise, function, stopped, ran, seen, notes)
     if mistake is None:
-        return _differs(exercise, seen, *wrong, notes)
+        return _differs(exercise, function, seen, *wrong, notes)
     more = _changed(seen) - _changed(exercise.mistaken(mistake))
     notes += tuple(f"it also changes its argument `{name}`; work on a copy" for name in sorted(more))
     return _outcome(exercise, "wrong", mistake.message, hint=mistake.hint, mistake=mistake.name, notes=notes)
@@ -110,14 +113,14 @@ def _stopped(exercise, function, error, ran, seen, notes):
     )
 
 
-def _differs(exercise, seen, number, found, notes):
+def _differs(exercise, function, seen, number, found, notes):
     expected, got = values_apart(found.expected, found.got)
     message, hint = found.in_words(), ""
     if found.kind == "gradient" and seen[number].untrainable is not None:
         error = seen[number].untrainable
         message += f" It raises {type(error).__name__} where the inputs ask for a gradient: {_short(error, 120)}"
     if found.kind == "value":
-        message, hint = _where_to_look(exercise, seen, number, message)
+        message, hint = _where_to_look(exercise, function, seen, number, found)
     details = _inputs(exercise, number)
     if found.kind == "gradient":
         details |= {f"expected gradient of `{found.what}`": expected, "yours": got}
@@ -126,18 +129,32 @@ def _differs(exercise, seen, number, found, notes):
     return _outcome(exercise, "wrong", message, difference=found, details=details, notes=notes, hint=hint)
 
 
-def _where_to_look(exercise, seen, number, message):
+def _where_to_look(exercise, function, seen, number, found):
     """The message with what all inputs have in common, or what is special about the first wrong one; and a hint."""
-    common = "" if exercise.measure else relation([o.raw for o in exercise.right], [o.raw for o in seen])
+    message = found.in_words()
+    if exercise.measure:
+        return message, ""
+    part = partial(_part, of=found.what)
+    expected, got = [o.raw for o in exercise.right], [o.raw for o in seen]
+    common = relation(expected, got) or relation(list(map(part, expected)), list(map(part, got)))
+    common = common or growth(exercise, seen)
     right = [n for n, pair in enumerate(zip(seen, exercise.right)) if _case_difference(exercise, *pair) is None]
-    if common:
-        return f"{message} {common}", ""
-    if right:
-        return (
-            f"{message} {len(right)} of {len(seen)} inputs come out right; this one has {exercise.looks[number]}.",
-            "",
-        )
-    return message, "" if exercise.measure else exercise.hints[0]
+    if not common and right:
+        common = f"{len(right)} of {len(seen)} inputs come out right; this one has {exercise.looks[number]}."
+    if not common:
+        case = exercise.argument_sets[number]
+        common = run(lambda: dependence(exercise, function, case, part), exercise.seconds).value
+    return (f"{message} {common}", "") if common else (message, exercise.hints[0])
+
+
+def _part(result, of):
+    """The numbers to compare: all values of a dict, in the order of its keys; the item of a tuple that differs."""
+    if isinstance(result, Mapping):
+        return [result[key] for key in sorted(result, key=str)]
+    place = re.match(r"\[(\d+)\]", of)
+    if place and isinstance(result, (list, tuple)):
+        return result[int(place[1])] if int(place[1]) < len(result) else None
+    return result
 
 
 def _inputs(exercise, number):

@@ -11,7 +11,7 @@ NOTEBOOK = "04_tsdae"
 # --------------------------------------------------------------------------- the noise
 
 CLS, SEP = 1, 2
-CALLS = 500  # of the function, so that shares come out to a few per cent
+CALLS = 200  # of the function, so that shares come out to a few per cent
 
 
 def _texts():
@@ -36,10 +36,10 @@ def _fates(call, ids, special, probability, generator):
     text, words = ids.tolist(), set(ids[~special].tolist())
     results = [call(ids, special, probability, generator).tolist() for _ in range(CALLS)]
     left = torch.tensor([float(sum(token in words for token in result)) for result in results])
-    alone = [result[1] for result in results if len(result) == 3]
+    long = len(words) > 10  # of three words one is left, most of the time
     return {
         "share of the words that is deleted": 1 - float(left.mean()) / len(words),
-        "spread of this share from call to call": float(left.std()) / len(words),
+        "spread of this share from call to call": float(left.std()) / len(words) if long else 0.0,
         "calls in which a special token is gone": _share(
             sum(token < 10 for token in r) < special.sum() for r in results
         ),
@@ -47,8 +47,8 @@ def _fates(call, ids, special, probability, generator):
         "calls in which something is in another place than before": _share(not _in_order(r, text) for r in results),
         "calls in which the first word is the only one": _share(result == [CLS, 10, SEP] for result in results),
         "calls with the same result as the call before": _share(a == b for a, b in zip(results, results[1:]))
-        if len(alone) < CALLS / 2
-        else 0.0,  # of three words one is left: that says nothing
+        if long
+        else 0.0,
     }
 
 
@@ -208,11 +208,11 @@ delete_tokens = Exercise(
     shapes=False,
     tolerance={
         "share of the words that is deleted": 0.05,
-        "spread of this share from call to call": 0.065,
+        "spread of this share from call to call": 0.04,
         "calls in which a special token is gone": 0.0,
         "calls in which no word is left": 0.0,
         "calls in which something is in another place than before": 0.0,
-        "calls in which the first word is the only one": 0.12,
+        "calls in which the first word is the only one": 0.2,
         "calls with the same result as the call before": 0.1,
     },
 )

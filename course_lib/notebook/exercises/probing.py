@@ -56,10 +56,12 @@ def growth(exercise: Any, seen: list) -> str:
             }
             for case in exercise.argument_sets
         ]
-    except (TypeError, ValueError, AttributeError, RuntimeError, ZeroDivisionError):  # results that are not one number
+    except Exception:  # results that are not one number, or of a class of the learner's own
         return ""
     for what in sizes[0] if factors else ():
-        each = [size[what] for size in sizes]
+        each = [size.get(what, 0) for size in sizes]
+        if 0 in each:
+            continue
         for said, ratios in (
             ("grows in proportion to", [f / n for f, n in zip(factors, each)]),
             ("shrinks in proportion to", [f * n for f, n in zip(factors, each)]),

@@ -118,7 +118,8 @@ def _differs(exercise, function, seen, number, found, notes):
     message, hint = found.in_words(), ""
     if found.kind == "gradient" and seen[number].untrainable is not None:
         error = seen[number].untrainable
-        message += f" It raises {type(error).__name__} where the inputs ask for a gradient: {_short(error, 120)}"
+        said = _short(error).split(". ")[0]  # torch goes on to recommend .detach(), which loses the gradient
+        message += f" It raises {type(error).__name__} where the inputs ask for a gradient: {said}."
     if found.kind == "value":
         message, hint = _where_to_look(exercise, function, seen, number, found)
     details = _inputs(exercise, number)

@@ -927,6 +927,7 @@ def test_numpy_is_told_about_torch_at_once(outcomes):
     for function, _, outcome in outcomes.values():
         if function in (in_numpy, with_numpy):
             assert "NumPy" in outcome.message and "gradient" in outcome.message, outcome
+            assert "detach()" not in outcome.message, outcome
 
 
 def test_no_verdict_depends_on_the_order_of_strings_in_a_set():

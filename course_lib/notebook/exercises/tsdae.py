@@ -41,7 +41,7 @@ def _fates(call, ids, special, probability, generator):
         "share of the words that is deleted": 1 - float(left.mean()) / len(words),
         "spread of this share from call to call": float(left.std()) / len(words) if long else 0.0,
         "calls in which a special token is gone": _share(
-            sum(token < 10 for token in r) < special.sum() for r in results
+            sum(t < 10 for t in r) < special.sum().item() for r in results
         ),
         "calls in which no word is left": _share(n == 0 for n in left.tolist()),
         "calls in which something is in another place than before": _share(not _in_order(r, text) for r in results),

@@ -58,18 +58,28 @@ def save(name: str, answer: str | None) -> str:
     solved, remark = load()
     if name in solved and (answer is None or solved[name] == answer):
         return remark
-    content = json.dumps({"right": {**solved, name: answer}}, ensure_ascii=False, indent=1)
     try:
-        path = file()
-        if remark and path.exists():
+        if remark and file().exists():
             return remark  # unreadable and in the way: leave it alone
-        store.write_atomically(path, content)
+        _write({**solved, name: answer})
     except (OSError, UnicodeError) as error:
         return f"your progress could not be written down ({error}); the check is not affected"
     return remark
 
 
-def forget() -> None:
-    """Delete the progress file."""
-    with contextlib.suppress(FileNotFoundError):
-        file().unlink()
+def forget(name: str | None = None) -> None:
+    """Forget an answer, or delete the whole progress file.
+
+    name: of the exercise, None for all.
+    """
+    if name is None:
+        with contextlib.suppress(FileNotFoundError):
+            file().unlink()
+        return
+    solved, _ = load()
+    if name in solved:
+        _write({each: answer for each, answer in solved.items() if each != name})
+
+
+def _write(solved):
+    store.write_atomically(file(), json.dumps({"right": solved}, ensure_ascii=False, indent=1))

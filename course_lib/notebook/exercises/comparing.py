@@ -37,16 +37,19 @@ class Difference:
         """A message for the learner."""
         part = f" of `{self.part}`" if self.what else ""
         at = f" at {list(self.at)}" if self.at else ""
+        whole = f"`{self.part}`" if self.what else "the result"
         expected, got = self.expected, self.got
         if self.kind == "type":
-            whole = f"`{self.part}`" if self.what else "the result"
-            return f"For these inputs {whole} should be {_kind(expected)}, and it is {_kind(got)}."
+            said = f"For these inputs {whole} should be {_kind(expected)}, and it is {_kind(got)}."
+            if torch.is_tensor(expected) and isinstance(got, PLAIN):
+                said += " Compute with torch from beginning to end: NumPy and `.item()` lose the gradient."
+            return said
         if self.kind == "length":
             return f"There should be {len(expected)} values{part}, and there are {len(got)}."
         if self.kind == "keys":
             return f"The keys{part} should be {sorted(map(str, expected))}, and they are {sorted(map(str, got))}."
         if self.kind == "shape":
-            return f"The shape{part} is {_array(got).shape}, and it should be {_array(expected).shape}."
+            return f"The shape{part} is {as_array(got).shape}, and it should be {as_array(expected).shape}."
         if self.kind == "dtype":
             return f"The kind of number{part} is {_dtype(got)}, and it should be {_dtype(expected)}."
         if self.kind == "nan":
@@ -56,8 +59,14 @@ class Difference:
             )
         if self.kind == "gradient":
             if not got.any():
-                return f"The values are right, and no gradient reaches `{self.what}`. Is something detached?"
-            return f"The values are right, and the gradient with respect to `{self.what}` is not."
+                return (
+                    f"The values are right, and no gradient reaches `{self.what}`. Is something detached? NumPy, "
+                    "`.item()`, `.data`, `torch.tensor(…)` and `no_grad` stop the gradient."
+                )
+            return (
+                f"The values are right, and the gradient with respect to `{self.what}` is not. Is a part of the "
+                "formula detached, or computed twice?"
+            )
         if self.kind == "arguments":
             return f"It changes its argument `{self.what}`, which the caller still needs. Work on a copy."
         if self.kind == "randomness":
@@ -66,7 +75,9 @@ class Difference:
                 if self.what
                 else "Nothing here should be random, and nothing should be remembered from call to call."
             )
-        return f"For these inputs the value{part} differs{', first' + at if at else ''}."
+        expected, got = (_element(value, self.at) for value in (expected, got))
+        expected, got = _apart(expected, got)
+        return f"{whole[0].upper() + whole[1:]}{at} is {got}; it should be {expected}."
 
 
 def difference(
@@ -75,12 +86,13 @@ def difference(
     """The first Difference between two results, or None.
 
     tolerance: numbers agree within tolerance · max(1, |expected|); whole numbers must be equal.
-    strict: a tensor must be a tensor of the same dtype; otherwise lists, NumPy arrays and plain numbers may replace
-        each other.
+    strict: a tensor must be a tensor, of the same dtype if it does not hold decimal numbers; otherwise lists, NumPy
+        arrays and plain numbers may replace each other.
     shapes, values: False to leave these out.
     what: which part of a result these are, in words.
     """
     options = {"tolerance": tolerance, "strict": strict, "shapes": shapes, "values": values}
+    expected, got = _listed(expected), _listed(got)
     if isinstance(expected, Mapping):
         if not isinstance(got, Mapping):
             return Difference("type", what, expected, got)
@@ -88,6 +100,7 @@ def difference(
             return Difference("keys", what, expected, got)
         return _first(difference(expected[k], got[k], **options, what=f"{what}[{k!r}]") for k in expected)
     if isinstance(expected, (list, tuple)) and not _numeric(expected):
+        got = list(got) if isinstance(got, (np.ndarray, torch.Tensor)) and got.ndim else got
         if not isinstance(got, (list, tuple)):
             return Difference("type", what, expected, got)
         if len(expected) != len(got):
@@ -101,17 +114,17 @@ def difference(
 
 
 def _array_difference(expected, got, tolerance, strict, shapes, values, what):
-    if torch.is_tensor(expected) and (strict or torch.is_tensor(got)):
+    if torch.is_tensor(expected) and strict:
         if not torch.is_tensor(got):
             return Difference("type", what, expected, got)
-        if got.dtype != expected.dtype:
+        if got.dtype != expected.dtype and not (got.is_floating_point() and expected.is_floating_point()):
             return Difference("dtype", what, expected, got)
-    ours, theirs = _array(expected), _array(got)
+    ours, theirs = as_array(expected), as_array(got)
     if theirs is None:
         return Difference("type", what, expected, got)
     if shapes and ours.shape != theirs.shape:
         return Difference("shape", what, expected, got)
-    if ours.dtype.kind in "iu" and theirs.dtype.kind == "f" and theirs.size:
+    if strict and ours.dtype.kind in "iu" and theirs.dtype.kind == "f" and theirs.size:
         return Difference("dtype", what, expected, got)
     if not values or ours.shape != theirs.shape:
         return None
@@ -133,7 +146,64 @@ def _array_difference(expected, got, tolerance, strict, shapes, values, what):
     return Difference("value", what, expected, got, _where(off)) if off.any() else None
 
 
-def _kind(value):
+def relation(expected: list, got: list) -> str:
+    """What all wrong results have in common with the right ones, in a sentence; "" where nothing was found.
+
+    expected, got: the results of several cases.
+    """
+    if all(isinstance(each, list) and each for each in (*expected, *got)):
+        if all(sorted(map(_text, e)) == sorted(map(_text, g)) for e, g in zip(expected, got)):
+            return "The parts are right, and they stand in the wrong order."
+    pairs = [(as_array(e), as_array(g)) for e, g in zip(expected, got)]
+    if not all(e is not None and g is not None and e.shape == g.shape and e.size for e, g in pairs):
+        return ""
+    pairs = [(e.astype(np.float64), g.astype(np.float64)) for e, g in pairs]
+    ours, theirs = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
+    with np.errstate(all="ignore"):
+        for said, function in RELATIONS.items():
+            other = function(ours)
+            if len(ours) > 1 and np.allclose(theirs, other, 1e-3, 1e-5) and not np.allclose(ours, other, 1e-2):
+                return f"In every input yours is {said}."
+        factor = theirs[np.abs(ours).argmax()] / ours[np.abs(ours).argmax()]
+        if (np.abs(ours) > 1e-3).sum() > 1 and factor and np.allclose(theirs, factor * ours, 1e-3, 1e-5):
+            return f"In every input yours is {factor:.4g} times what it should be."
+        if len(ours) > 2 and np.ptp(ours) > 1e-3:
+            slope, offset = np.polyfit(ours, theirs, 1)
+            if abs(slope) > 1e-3 and np.allclose(theirs, slope * ours + offset, 1e-3, 1e-4):
+                of = "" if np.isclose(slope, 1) else f"{slope:.3g} times "
+                return f"In every input yours is {offset:.3g} plus {of}what it should be."
+        if len(ours) > 2 and min(*ours, *theirs) > 0 and np.ptp(ours) > 1e-3:
+            logs = np.log(ours), np.log(theirs)
+            power = (logs[0] @ logs[1]) / (logs[0] @ logs[0])
+            if np.allclose(logs[1], power * logs[0], 1e-3, 1e-5):
+                return f"In every input yours is what it should be to the power of {power:.3g}."
+        if max(e.ndim for e, _ in pairs) > 1:
+            if all(e.shape == e.swapaxes(-1, -2).shape and np.allclose(e.swapaxes(-1, -2), g) for e, g in pairs):
+                return "It is transposed: rows and columns are swapped."
+        if max(e.size for e, _ in pairs) > 1:
+            if all(np.allclose(np.sort(e, None), np.sort(g, None)) for e, g in pairs):
+                return "The numbers are right, and they stand in the wrong places."
+    return ""
+
+
+RELATIONS = {
+    "the negative of what it should be": np.negative,
+    "what it should be without its sign": np.abs,
+    "1 divided by what it should be": np.reciprocal,
+    "1 minus what it should be": lambda x: 1 - x,
+    "minus 1 plus what it should be": lambda x: x - 1,
+    "the square of what it should be": np.square,
+    "the square root of what it should be": np.sqrt,
+    "the exponential of what it should be": np.exp,
+    "the logarithm of what it should be": np.log,
+    "the logarithm to the base 2 of what it should be": np.log2,
+}
+
+
+def _kind(value, parts=True):
+    if parts and isinstance(value, (list, tuple)) and value:
+        inside = {_kind(v, parts=False) for v in value}
+        return f"a {type(value).__name__}, " + (f"each part {inside.pop()}" if len(inside) == 1 else "its parts mixed")
     names = {
         "NoneType": "nothing (None)",
         "Tensor": "a tensor",
@@ -154,7 +224,7 @@ def _dtype(value):
     if torch.is_tensor(value):
         return str(value.dtype).removeprefix("torch.")
     return {"i": "whole numbers", "u": "whole numbers", "f": "decimal numbers", "b": "True or False"}[
-        _array(value).dtype.kind
+        as_array(value).dtype.kind
     ]
 
 
@@ -166,7 +236,7 @@ def _numeric(values):
     return bool(values) and all(isinstance(v, (Number, np.generic)) for v in values)
 
 
-def _array(value):
+def as_array(value: Any) -> np.ndarray | None:
     """The value as a NumPy array of numbers, or None where it cannot be one."""
     try:
         if torch.is_tensor(value):
@@ -174,9 +244,38 @@ def _array(value):
             value = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
             return value.numpy()
         array = np.asarray(value)
+        if array.dtype == object and array.size and all(isinstance(v, Number) for v in array.flat):
+            array = array.astype(np.float64)  # fractions
     except Exception:  # a ragged list, a sparse tensor, an object with an odd __array__
         return None
     return array if array.dtype.kind in "iufb" else None
+
+
+def _listed(value):
+    """An array of strings or objects as a list; anything else as it is."""
+    return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind not in "iufb" else value
+
+
+def _element(value, at):
+    """The number at an index, or the value itself where there is no index."""
+    array = as_array(value) if at or isinstance(value, PLAIN) else None
+    return value if array is None or (not at and array.ndim) else array[at].item()
+
+
+def _apart(*values):
+    """Values as texts, numbers with as many digits as they need to differ."""
+    if not all(isinstance(v, float) for v in values):
+        return tuple(_text(v) for v in values)
+    texts = ([f"{v:.{digits}g}" for v in values] for digits in range(3, 10))
+    return next((t for t in texts if len(set(t)) > 1), [repr(v) for v in values])
+
+
+def _text(value):
+    try:
+        text = repr(value)
+    except Exception:  # a learner's object may have a __repr__ that raises
+        return _kind(value)
+    return text if len(text) <= 60 else _kind(value)
 
 
 def _where(mask):

@@ -14,17 +14,24 @@ CALLS = 300  # of the function, so that shares come out to a few per cent
 
 
 def _batches():
-    return [(16, 7, torch.Generator().manual_seed(1)), (12, 2, torch.Generator().manual_seed(2))]
+    """Numbers of texts that divide evenly, so that rounding decides nothing."""
+    return {
+        "16 texts": (16, 7, torch.Generator().manual_seed(1)),
+        "a single positive, and an odd number of negatives": (8, 7, torch.Generator().manual_seed(2)),
+        "two negatives for each positive": (9, 2, torch.Generator().manual_seed(3)),
+    }
 
 
 def _habits(call, count, negatives_per_positive, generator):
     """What is true of the pairs of many batches."""
     pairs = [call(count, negatives_per_positive, generator) for _ in range(CALLS)]
-    first, second, labels = (torch.stack(column) for column in zip(*pairs))
+    first, second, labels = (torch.stack([torch.as_tensor(part) for part in column]) for column in zip(*pairs))
     same, positive = first == second, labels == 1
     each = torch.arange(count)
     of_text_0 = second[(first == 0) & ~positive]
     return {
+        "first, second and labels are tensors, the first two of whole numbers": all(map(torch.is_tensor, pairs[0]))
+        and not (first.is_floating_point() or second.is_floating_point()),
         "positives in a batch": float(positive.sum(1).float().mean()),
         "labels that are neither 1 nor 0": float(((labels != 1) & (labels != 0)).float().mean()),
         "positives of two different texts": _share(~same, positive),
@@ -86,6 +93,12 @@ sample_pairs = Exercise(
             "positive pulls together.",
             "Pair each text with one that cannot be the text itself: `order.roll(-1)` pairs it with the next in a "
             "random order.",
+        ),
+        Mistake(
+            "mirrored",
+            _pairs(partners=lambda rest, **_: rest.flip(0)),
+            "The rest is read backwards; where their number is odd, the middle one meets itself.",
+            "Turn them by one place, `.roll(-1)`: then nobody meets itself, whatever their number is.",
         ),
         Mistake(
             "in the order of the batch",
@@ -150,8 +163,12 @@ sample_pairs = Exercise(
         labels = (torch.arange(count) < positives).long()
         return order, second, labels
     """,
+    "In a circle every text meets another one, so that no negative is secretly a positive, and both towers "
+    "read each text once.",
+    strict=False,
     measure=_habits,
     tolerance={
+        "first, second and labels are tensors, the first two of whole numbers": 0.0,
         "positives in a batch": 0.01,
         "labels that are neither 1 nor 0": 0.0,
         "positives of two different texts": 0.0,
@@ -167,10 +184,16 @@ sample_pairs = Exercise(
 
 
 def _towers():
-    """Pairs of vectors whose dot products are between −3 and 3."""
+    """Pairs of vectors whose dot products are between −6 and 6."""
     generator = torch.Generator().manual_seed(4)
     a, b = torch.randn(2, 5, 3, generator=generator)
-    return [(a, b, torch.tensor([1, 0, 0, 1, 0])), (b[:3], a[:3], torch.tensor([0, 1, 0]))]
+    more = torch.randn(2, 7, 4, generator=generator)
+    return {
+        "five pairs in three dimensions": (a, b, torch.tensor([1, 0, 0, 1, 0])),
+        "three pairs, the towers exchanged": (b[:3], a[:3], torch.tensor([0, 1, 0])),
+        "seven pairs in four dimensions": (*more, torch.tensor([0, 1, 1, 0, 0, 0, 1])),
+        "no positive": (a[:4], b[:4], torch.tensor([0, 0, 0, 0])),
+    }
 
 
 def _scores(a, b):
@@ -206,6 +229,18 @@ contrastive_tension = Exercise(
             lambda a, b, labels: _binary((a * b).mean(-1), labels),
             "The products are averaged over the dimensions.",
             "A dot product is their *sum*: `(a * b).sum(-1)`.",
+        ),
+        Mistake(
+            "divided by the root of d",
+            lambda a, b, labels: _binary(_scores(a, b) / a.shape[-1] ** 0.5, labels),
+            "The dot products are divided by √d, as in attention.",
+            "Contrastive Tension uses the plain dot product.",
+        ),
+        Mistake(
+            "squared error",
+            lambda a, b, labels: (_scores(a, b).sigmoid() - labels).pow(2).sum(),
+            "This is the squared error of the probability.",
+            "Cross-entropy is −log p of what is true: `F.binary_cross_entropy_with_logits`.",
         ),
         Mistake(
             "labels turned",
@@ -261,13 +296,17 @@ contrastive_tension = Exercise(
         scores = (a * b).sum(-1)
         return F.binary_cross_entropy_with_logits(scores, labels.float(), reduction="sum")
     """,
+    "The dot product decides same or not same, and each wrong answer costs minus the logarithm of what was "
+    "left for the truth.",
 )
 
 # --------------------------------------------------------------------------- the schedule
 
 
 def _steps():
-    return [(step, 5000) for step in (0, 499, 500, 1250, 1999, 2000, 4999)] + [(step, 80) for step in (0, 8, 31, 79)]
+    """Also of runs whose number of steps is no multiple of ten."""
+    steps = {5000: (0, 499, 500, 1250, 1999, 2000, 4999), 80: (0, 8, 31, 79), 95: (9, 10, 19, 37, 94), 7: (0, 1, 3)}
+    return {f"step {step} of {run}": (step, run) for run, among in steps.items() for step in among}
 
 
 stepwise_decay = Exercise(
@@ -316,6 +355,12 @@ stepwise_decay = Exercise(
             "500 is a tenth of the authors' 5,000 steps; take a tenth of `steps`.",
         ),
         Mistake(
+            "tenths without their remainder",
+            lambda step, steps: 1 - 0.2 * min(4, step // max(steps // 10, 1)),
+            "A tenth of the run is rounded down to whole steps, so that the levels end too early.",
+            "Multiply before you divide: `10 * step // steps`.",
+        ),
+        Mistake(
             "a step late",
             lambda step, steps: 1 - 0.2 * min(4, max(0, 10 * (step - 1) // steps)),
             "Each drop comes one step too late.",
@@ -336,4 +381,5 @@ stepwise_decay = Exercise(
     def my_stepwise_decay(step, steps):
         return 1 - 0.2 * min(4, 10 * step // steps)
     """,
+    "Each tenth of the run that is over takes 0.2 of the peak off, four times, whatever the length of the run is.",
 )

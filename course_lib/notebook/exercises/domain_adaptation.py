@@ -10,15 +10,19 @@ NOTEBOOK = "10_domain_adaptation"
 
 
 def _passages():
-    """Tokenised passages with the two spans that were drawn: [CLS] is 2, [SEP] is 3; one passage has a single token."""
+    """Tokenised passages with the two spans that were drawn: [CLS] is 2, [SEP] is 3.
+
+    A share is a whole number of tokens or less than one, so that rounding up or down makes no difference.
+    """
     long = [2, *range(11, 31), 3]
-    return [
-        (long, (0.2, 0.45), (0.0, 0.999)),
-        (long, (0.34, 0.1), (0.5, 0.97)),
-        ([2, *range(40, 48), 3], (0.4, 0.28), (0.7, 0.2)),
-        ([2, 50, 51, 52, 3], (0.1, 0.12), (0.4, 0.8)),
-        ([2, 60, 3], (0.3, 0.5), (0.1, 0.9)),
-    ]
+    return {
+        "two spans of a long passage": (long, (0.25, 0.45), (0.0, 0.999)),
+        "a span in the middle, and one at the end": (long, (0.35, 0.1), (0.5, 0.97)),
+        "eight tokens": ([2, *range(40, 48), 3], (0.5, 0.25), (0.7, 0.2)),
+        "three tokens, and shares of less than one": ([2, 50, 51, 52, 3], (0.1, 0.12), (0.4, 0.8)),
+        "a single token": ([2, 60, 3], (0.3, 0.5), (0.1, 0.9)),
+        "a token that occurs twice": ([2, 7, 8, 7, 9, 3], (0.5, 0.25), (0.5, 0.6)),
+    }
 
 
 def _length(share, count):
@@ -135,6 +139,7 @@ two_spans = Exercise(
             spans.append([ids[0], *text[start : start + length], ids[-1]])
         return spans
     """,
+    "Both spans lie inside of the passage, every start is possible, and each is framed as a text of its own.",
     gradients=False,
 )
 
@@ -142,13 +147,14 @@ two_spans = Exercise(
 
 
 def _three_systems():
-    """nDCG of each query by the adapted encoder, the source encoder and a reference: a gain, a loss, more than all."""
-    source, reference = torch.tensor([0.5, 0.2, 0.9, 0.0]), torch.tensor([0.8, 0.7, 0.5, 0.4])
-    return [
-        (torch.tensor([0.6, 0.4, 0.7, 0.3]), source, reference),
-        (torch.tensor([0.1, 0.3, 0.6, 0.2]), source, reference),
-        (torch.tensor([0.9, 0.9, 0.8, 0.7]), source, reference),
-    ]
+    """nDCG of each query by the adapted encoder, the source encoder and a reference."""
+    source, reference = torch.tensor([0.5, 0.2, 0.9, 0.0, 0.3]), torch.tensor([0.8, 0.7, 0.5, 0.4, 0.6])
+    return {
+        "a gain": (torch.tensor([0.6, 0.4, 0.7, 0.3, 0.4]), source, reference),
+        "a loss": (torch.tensor([0.1, 0.3, 0.6, 0.2, 0.1]), source, reference),
+        "more than the whole gap": (torch.tensor([0.9, 0.9, 0.8, 0.7, 0.8]), source, reference),
+        "two queries": (torch.tensor([0.5, 0.3]), source[:2], reference[:2]),
+    }
 
 
 def _share(adapted, source, reference):
@@ -174,6 +180,12 @@ gap_closed = Exercise(
             lambda a, s, r: a.mean() / r.mean(),
             "This is the share of the reference's *score*, which is high before anything was adapted.",
             "Subtract the source encoder from both: nothing gained is a share of 0.",
+        ),
+        Mistake(
+            "divided by the reference",
+            lambda a, s, r: (a.mean() - s.mean()) / r.mean(),
+            "The gain is divided by the reference's score.",
+            "Divide by the gap, reference minus source.",
         ),
         Mistake(
             "relative gain",
@@ -227,6 +239,7 @@ gap_closed = Exercise(
         adapted, source, reference = adapted.mean(), source.mean(), reference.mean()
         return (adapted - source) / (reference - source)
     """,
+    "0 is the source encoder and 1 the reference; a loss is below 0, and it is left as it is.",
     gradients=False,
 )
 
@@ -235,7 +248,13 @@ gap_closed = Exercise(
 
 def _rankings():
     words, meaning = ["sort", "argsort", "unique", "copy"], ["argsort", "order", "sort", "rank", "flip"]
-    return [([words, meaning], 60), ([words, meaning], 5), ([meaning, words, ["rank", "order", "copy"]], 60)]
+    return {
+        "two searches": ([words, meaning], 60),
+        "a constant of 5": ([words, meaning], 5),
+        "three searches": ([meaning, words, ["rank", "order", "copy"]], 60),
+        "a search that found nothing": ([words, [], meaning], 60),
+        "a single search": ([[3, 1, 2]], 10),
+    }
 
 
 def _fused(score=lambda rank, constant: 1 / (constant + rank), first=1, merge=sum, missing=None, everywhere=False):
@@ -268,6 +287,12 @@ reciprocal_rank_fusion = Exercise(
             _fused(first=0),
             "The first of a list counts as rank 0.",
             "Ranks begin with 1: `enumerate(ranking, 1)`.",
+        ),
+        Mistake(
+            "counted from 2",
+            _fused(first=2),
+            "The first of a list counts as rank 2.",
+            "`enumerate(ranking, 1)` counts from 1 by itself; add nothing but the constant.",
         ),
         Mistake(
             "no constant",
@@ -330,6 +355,7 @@ reciprocal_rank_fusion = Exercise(
                 scores[i] = scores.get(i, 0.0) + 1 / (constant + rank)
         return scores
     """,
+    "What several searches place high collects several large terms; ranks need no common scale, as scores would.",
     gradients=False,
     tolerance=1e-6,
 )

@@ -15,10 +15,19 @@ NOTEBOOK = "08_genq"
 
 
 def _distributions():
-    """Two rows a case, likely tokens in different places, some logits above 0 and some below."""
+    """Likely tokens in different places, some logits above 0 and some below; no sum is near `top_p`, which float32
+    might round to either side."""
     first = torch.tensor([[0.40, 0.25, 0.05, 0.20, 0.10], [0.06, 0.30, 0.34, 0.08, 0.22]]).log() + 1.5
     second = torch.tensor([[0.15, 0.45, 0.30, 0.10], [0.50, 0.06, 0.09, 0.35]]).log()
-    return [(first, 0.7), (second, 0.8), (first, 0.95), (first, 0.5)]
+    third = torch.tensor([[0.03, 0.8, 0.02, 0.05, 0.01, 0.04, 0.05], [0.1, 0.2, 0.05, 0.12, 0.3, 0.08, 0.15]]).log()
+    return {
+        "a nucleus of three tokens in both rows": (first, 0.7),
+        "two rows of four tokens": (second, 0.8),
+        "top_p = 0.9": (first, 0.9),
+        "top_p = 0.5": (first, 0.5),
+        "a token that has more than `top_p` alone": (third, 0.6),
+        "a single row": (second[:1] + 3, 0.7),
+    }
 
 
 def _keep(rule):
@@ -127,6 +136,12 @@ nucleus = Exercise(
             "A logit of −inf gives probability 0. Or drop them after the softmax.",
         ),
         Mistake(
+            "softmax twice",
+            lambda logits, top_p: library_nucleus(logits, top_p).softmax(-1),
+            "What was kept went through a softmax again, which gives the dropped tokens a share.",
+            "Divide by the sum of what is kept, row by row.",
+        ),
+        Mistake(
             "share of the tokens",
             _share_of_tokens,
             "`top_p` of the *tokens* are kept, however likely they are.",
@@ -145,6 +160,7 @@ nucleus = Exercise(
         kept = kept / kept.sum(-1, keepdim=True)
         return torch.zeros_like(kept).scatter(-1, order, kept)
     """,
+    "A token stays if the likelier ones do not have `top_p` yet, and the division makes a distribution of what stays.",
     gradients=False,
 )
 
@@ -152,11 +168,18 @@ nucleus = Exercise(
 
 
 def _queries_and_passages():
-    """Three queries in three dimensions, each with a passage and a hard negative; lengths differ."""
-    queries = torch.tensor([[2.0, 0.5, 0.1], [-0.3, 1.0, 0.8], [0.4, -1.5, 0.6]])
-    positives = torch.tensor([[1.0, 0.8, -0.4], [0.9, 0.6, 1.1], [-0.2, -0.9, 0.3]])
-    negatives = torch.tensor([[1.5, -0.2, 0.7], [0.2, 0.5, -0.1], [0.6, -0.4, -1.2]])
-    return [(queries, positives, negatives, 2.0), (positives, negatives, queries, 3.0)]
+    """Queries, each with a passage and a hard negative; lengths differ."""
+    queries = torch.tensor([[2.0, 0.5, 0.1], [-0.3, 1.0, 0.8], [0.4, -1.5, 0.6], [1.0, 0.2, -0.7]])
+    positives = torch.tensor([[1.0, 0.8, -0.4], [0.9, 0.6, 1.1], [-0.2, -0.9, 0.3], [0.3, -0.4, -2.0]])
+    negatives = torch.tensor([[1.5, -0.2, 0.7], [0.2, 0.5, -0.1], [0.6, -0.4, -1.2], [-0.5, 0.9, 0.4]])
+    many = torch.randn(3, 6, 5, generator=torch.Generator().manual_seed(4))
+    return {
+        "four queries in three dimensions": (queries, positives, negatives, 2.0),
+        "the three exchanged": (positives, negatives, queries, 3.0),
+        "a scale of 20": (queries, positives, negatives, 20.0),
+        "six queries in five dimensions": (*many, 2.0),
+        "two queries": (queries[:2], positives[:2], negatives[:2], 2.0),
+    }
 
 
 def _own(scores):
@@ -228,6 +251,18 @@ ranking_loss = Exercise(
             "Scale every row to length 1 first, `F.normalize(x, dim=-1)`: queries and candidates.",
         ),
         Mistake(
+            "passages not normalised",
+            lambda q, p, n, scale: F.cross_entropy(F.normalize(q, dim=-1) @ torch.cat([p, n]).T * scale, _own(q)),
+            "The lengths of the passages change your loss: only the queries were normalised.",
+            "Scale the rows of the candidates to length 1 too: `F.normalize(candidates, dim=-1)`.",
+        ),
+        Mistake(
+            "queries not normalised",
+            lambda q, p, n, scale: F.cross_entropy(q @ F.normalize(torch.cat([p, n]), dim=-1).T * scale, _own(q)),
+            "The lengths of the queries change your loss: only the passages were normalised.",
+            "Scale the rows of the queries to length 1 too: `F.normalize(queries, dim=-1)`.",
+        ),
+        Mistake(
             "negatives left out",
             lambda q, p, n, scale: functional.multiple_negatives_ranking(q, p, None, scale),
             "The hard negatives are no candidates.",
@@ -238,6 +273,12 @@ ranking_loss = Exercise(
             lambda q, p, n, scale: functional.multiple_negatives_ranking(q, n, p, scale),
             "The hard negative counts as the right answer.",
             "Column i must be the positive of query i, so the positives come first.",
+        ),
+        Mistake(
+            "passages ask",
+            lambda q, p, n, scale: functional.multiple_negatives_ranking(p, q, n, scale),
+            "The passages ask and the queries answer.",
+            "Row i of the scores belongs to query i, and its columns are the passages: `queries @ candidates.T`.",
         ),
         Mistake(
             "only its own negative",
@@ -293,20 +334,28 @@ ranking_loss = Exercise(
         scores = F.normalize(queries, dim=-1) @ F.normalize(candidates, dim=-1).T * scale
         return F.cross_entropy(scores, torch.arange(len(queries)))
     """,
+    "Every query has to find its own passage among all passages of the batch and all hard negatives.",
 )
 
 # --------------------------------------------------------------------------- duplicates
 
 
 def _generated():
-    """A passage with two queries, a query of two passages, and both in a chain; words as the generator writes them."""
-    return [
-        (
+    """Words as the generator writes them."""
+    return {
+        "a passage with two queries, a query of two passages, and both in a chain": (
             ["sort an array", "order values", "sort an array", "plot a line"],
             ["Returns a sorted copy.", "Returns a sorted copy.", "Sorts in place.", "Draws lines."],
         ),
-        (["join tables", "merge frames", "join tables"], ["Database join.", "Pandas merge.", "Concatenates."]),
-    ]
+        "a query of two passages": (
+            ["join tables", "merge frames", "join tables"],
+            ["Database join.", "Pandas merge.", "Concatenates."],
+        ),
+        "texts that are part of another one": (
+            ["sort", "sort an array", "an array", "plot", "Plot"],
+            ["Sorts.", "Sorts. In place.", "Makes an array.", "Draws lines.", "Draws"],
+        ),
+    }
 
 
 def _no_negatives(queries, positives):
@@ -349,6 +398,17 @@ duplicates = Exercise(
             "One of the two is enough: `|`, not `&`.",
         ),
         Mistake(
+            "part of the other",
+            lambda queries, positives: torch.tensor(
+                [
+                    [q in other or p in passage for other, passage in zip(queries, positives)]
+                    for q, p in zip(queries, positives)
+                ]
+            ),
+            "A text that is *part* of another one counts as equal to it: `in` looks for a part.",
+            "Compare with `==`.",
+        ),
+        Mistake(
             "itself left out",
             lambda queries, positives: _no_negatives(queries, positives) & ~torch.eye(len(queries)).bool(),
             "A query's own passage, on the diagonal, is taken for a negative of it.",
@@ -377,4 +437,5 @@ duplicates = Exercise(
         return torch.tensor([[queries[i] == queries[j] or positives[i] == positives[j] for j in range(B)]
                              for i in range(B)])
     """,
+    "Where query or passage are the same text, the passage does answer the query, and pushing it away would be wrong.",
 )

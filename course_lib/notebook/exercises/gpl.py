@@ -22,22 +22,29 @@ TEXTS = {
 
 
 def _found():
+    """In the last case ids are numbers, whose order in a set is known, and is not theirs."""
     rankings = {
         "bm25": ["np.sort", "np.copy", "np.msort", "np.argsort", "np.flip"],
         "dense": ["np.msort", "np.sort", "np.argsort", "np.unique", "list.sort"],
     }
-    other = {
-        "bm25": ["np.argsort", "np.unique"],  # few texts share a word with the query
-        "dense": ["list.sort", "np.unique", "np.argsort", "np.flip"],
+    other = {"bm25": ["np.argsort", "np.unique"], "dense": ["list.sort", "np.unique", "np.argsort", "np.flip"]}
+    numbers = {16: "a", 1: "b", 8: "c", 3: "d", 24: "a"}
+    return {
+        "the positive, under two names": (rankings, "np.sort", TEXTS, 2),
+        "a search that finds only two texts": (other, "np.argsort", TEXTS, 2),
+        "three from each search": (rankings, "np.sort", TEXTS, 3),
+        "three searches, and one from each": ({**rankings, "third": ["np.flip", "np.sort"]}, "np.sort", TEXTS, 1),
+        "a set that does not keep its ids in order": ({"bm25": [24, 8, 1, 3], "dense": [16, 1]}, 16, numbers, 2),
     }
-    return [(rankings, "np.sort", TEXTS, 2), (other, "np.argsort", TEXTS, 2), (rankings, "np.sort", TEXTS, 3)]
+
+
+def _in_order(rankings, positive, texts, per_retriever):
+    others = ([i for i in ids if texts[i] != texts[positive]] for ids in rankings.values())
+    return [i for ids in others for i in ids[:per_retriever]]
 
 
 def _hard_negatives(rankings, positive, texts, per_retriever):
-    found = []
-    for ids in rankings.values():
-        found += [i for i in ids if texts[i] != texts[positive]][:per_retriever]
-    return sorted(set(found))
+    return sorted(set(_in_order(rankings, positive, texts, per_retriever)))
 
 
 def _mined(
@@ -54,12 +61,6 @@ def _mined(
         return sorted(merge(*kept))
 
     return mine
-
-
-def _twice(rankings, positive, texts, per_retriever):
-    return sorted(
-        i for ids in rankings.values() for i in [i for i in ids if texts[i] != texts[positive]][:per_retriever]
-    )
 
 
 def _in_all(rankings, positive, texts, per_retriever):
@@ -119,8 +120,22 @@ hard_negatives = Exercise(
             "Take so many from *each* search.",
         ),
         Mistake(
+            "texts themselves",
+            lambda rankings, positive, texts, n: [texts[i] for i in _hard_negatives(rankings, positive, texts, n)],
+            "These are the texts, and what is asked for are their ids.",
+            "Look the texts up only to compare them.",
+        ),
+        Mistake(
+            "not sorted",
+            lambda rankings, positive, texts, per_retriever: list(
+                dict.fromkeys(_in_order(rankings, positive, texts, per_retriever))
+            ),
+            "The ids are right, and they stand in the order in which they were found.",
+            "`sorted(…)` at the end.",
+        ),
+        Mistake(
             "found twice",
-            _twice,
+            lambda *found: sorted(_in_order(*found)),
             "What both searches found is in the list twice.",
             "Take each once, for instance by a `set`.",
         ),
@@ -137,17 +152,32 @@ hard_negatives = Exercise(
             found.update(others[:per_retriever])
         return sorted(found)
     """,
+    "What has the words of the positive is left out before the cut, and each search adds its own likeliest mistakes.",
 )
 
 # --------------------------------------------------------------------------- margins
 
 
 def _logits():
-    """Three queries with three negatives each, and a cross-encoder's logits; one negative scores above its positive."""
-    return [
-        (torch.tensor([10.3, 2.0, -1.5]), torch.tensor([[8.2, 0.3, -4.0], [-2.5, 3.5, 0.5], [-6.0, -1.0, -9.5]])),
-        (torch.tensor([0.5, 7.0, 4.0]), torch.tensor([[-0.5, -3.0, 0.1], [6.5, 1.0, -8.0], [2.0, 3.0, 5.5]])),
-    ]
+    """A cross-encoder's logits; some negatives score above their positive."""
+    return {
+        "three queries with three negatives": (
+            torch.tensor([10.3, 2.0, -1.5]),
+            torch.tensor([[8.2, 0.3, -4.0], [-2.5, 3.5, 0.5], [-6.0, -1.0, -9.5]]),
+        ),
+        "negatives that score above their positive": (
+            torch.tensor([0.5, 7.0, 4.0]),
+            torch.tensor([[-0.5, -3.0, 0.1], [6.5, 1.0, -8.0], [2.0, 3.0, 5.5]]),
+        ),
+        "two queries with five negatives": (
+            torch.tensor([1.5, -2.0]),
+            torch.tensor([[0.5, 2.5, -1.0, 4.0, 1.0], [-3.0, -2.5, 6.0, 0.5, -8.0]]),
+        ),
+        "four queries with one negative": (
+            torch.tensor([1.0, 2.0, -3.0, 0.5]),
+            torch.tensor([[0.2], [3.0], [-1.0], [0.1]]),
+        ),
+    }
 
 
 def _margins(positive, negatives):
@@ -226,6 +256,7 @@ margins = Exercise(
     def my_margins(positive, negatives):
         return positive[:, None] - negatives
     """,
+    "Each negative is compared with the positive of its own query, and a false negative shows by its sign.",
     gradients=False,
 )
 
@@ -233,13 +264,16 @@ margins = Exercise(
 
 
 def _triplets():
-    queries = torch.tensor([[2.0, 0.5, 0.1], [-0.3, 1.0, 0.8], [0.4, -1.5, 0.6]])
-    positives = torch.tensor([[1.0, 0.8, -0.4], [0.9, 0.6, 1.1], [-0.2, -0.9, 0.3]])
-    negatives = torch.tensor([[1.5, -0.2, 0.7], [0.2, 0.5, -0.1], [0.6, -0.4, -1.2]])
-    return [
-        (queries, positives, negatives, torch.tensor([3.0, -1.0, 0.5])),
-        (positives, negatives, queries, torch.tensor([0.2, 1.2, 4.0])),
-    ]
+    queries = torch.tensor([[2.0, 0.5, 0.1], [-0.3, 1.0, 0.8], [0.4, -1.5, 0.6], [1.0, 0.2, -0.7]])
+    positives = torch.tensor([[1.0, 0.8, -0.4], [0.9, 0.6, 1.1], [-0.2, -0.9, 0.3], [0.3, -0.4, -2.0]])
+    negatives = torch.tensor([[1.5, -0.2, 0.7], [0.2, 0.5, -0.1], [0.6, -0.4, -1.2], [-0.5, 0.9, 0.4]])
+    many = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(4))
+    return {
+        "four queries in three dimensions": (queries, positives, negatives, torch.tensor([3.0, -1.0, 0.5, 2.0])),
+        "the three exchanged": (positives, negatives, queries, torch.tensor([0.2, 1.2, 4.0, -0.3])),
+        "two queries in five dimensions": (*many, torch.tensor([1.0, -2.5])),
+        "a single query": (queries[:1], positives[:1], negatives[:1], torch.tensor([7.0])),
+    }
 
 
 def _learned(call, queries, positives, negatives, margins):
@@ -352,5 +386,7 @@ margin_mse = Exercise(
         own = (queries * positives).sum(-1) - (queries * negatives).sum(-1)
         return F.mse_loss(own, margins)
     """,
+    "The encoder's own margins are fitted to the cross-encoder's, in their own unit, and both passages of a "
+    "query learn.",
     measure=_learned,
 )

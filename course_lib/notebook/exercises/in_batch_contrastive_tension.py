@@ -15,10 +15,17 @@ NOTEBOOK = "07_ct_in_batch_negatives"
 
 
 def _towers():
-    """Three texts in two towers, in vectors of different lengths."""
-    a = torch.tensor([[2.0, 0.5], [-0.3, 1.0], [0.4, -1.5]])
-    b = torch.tensor([[1.0, 0.8], [0.9, 0.6], [-0.2, -0.9]])
-    return [(a, b, torch.tensor(2.0)), (b, a, torch.tensor(5.0))]
+    """The same texts in two towers, in vectors of different lengths."""
+    a = torch.tensor([[2.0, 0.5, 0.3], [-0.3, 1.0, 0.2], [0.4, -1.5, 1.0], [1.0, 0.1, -0.6]])
+    b = torch.tensor([[1.0, 0.8, 0.1], [0.9, 0.6, -0.4], [-0.2, -0.9, 0.5], [0.3, 0.4, -2.0]])
+    many = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(4))
+    return {
+        "four texts in three dimensions, of different lengths": (a, b, torch.tensor(2.0)),
+        "the towers exchanged": (b, a, torch.tensor(5.0)),
+        "a scale of 20": (a, b, torch.tensor(20.0)),
+        "six texts in five dimensions": (*many, torch.tensor(3.0)),
+        "two texts": (a[:2], b[:2], torch.tensor(2.0)),
+    }
 
 
 def _rows(scores):
@@ -85,6 +92,18 @@ in_batch_contrastive_tension = Exercise(
             "In Contrastive Tension they are, here they are cosines: scale the rows to length 1.",
         ),
         Mistake(
+            "second tower not normalised",
+            lambda a, b, scale: _both(F.normalize(a, dim=-1) @ b.T * scale),
+            "The lengths of the rows of `b` change your loss: only `a` was normalised.",
+            "Scale the rows of both to length 1.",
+        ),
+        Mistake(
+            "first tower not normalised",
+            lambda a, b, scale: _both(a @ F.normalize(b, dim=-1).T * scale),
+            "The lengths of the rows of `a` change your loss: only `b` was normalised.",
+            "Scale the rows of both to length 1.",
+        ),
+        Mistake(
             "diagonal left out",
             lambda a, b, scale: _both(cosine(a, b) * scale, _without_itself),
             "The text itself is missing among the candidates.",
@@ -120,17 +139,26 @@ in_batch_contrastive_tension = Exercise(
         own = torch.arange(len(a))
         return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
     """,
+    "Each tower looks for its texts among all of the other one's, and the mean treats both alike.",
 )
 
 # --------------------------------------------------------------------------- duplicates
 
 
 def _doubles():
-    """Texts that begin alike, two that are equal but no neighbours; in the second batch one that is there thrice."""
+    """Duplicates that are no neighbours, and texts that are only nearly equal."""
     generator = torch.Generator().manual_seed(6)
     once = torch.tensor([[1, 7, 9, 2], [1, 7, 8, 2], [1, 7, 9, 2], [1, 5, 8, 2]])
     thrice = torch.tensor([[1, 6, 2], [1, 6, 2], [1, 4, 2], [1, 6, 2], [1, 5, 2]])
-    return [(torch.randn(len(ids), len(ids), generator=generator), ids) for ids in (once, thrice)]
+    nearly = torch.tensor([[7, 9, 3, 2], [9, 7, 3, 2], [8, 8, 3, 2], [7, 9, 3, 2], [3, 9, 7, 2], [3, 8, 8, 2]])
+    scores = {len(ids): torch.randn(len(ids), len(ids), generator=generator) for ids in (once, thrice, nearly)}
+    far = -40 * torch.rand(4, 4, generator=generator) - 40
+    return {
+        "a text that is there twice": (scores[4], once),
+        "a text that is there three times": (scores[5], thrice),
+        "texts with the same words in another order, and with the same sum": (scores[6], nearly),
+        "very negative scores": (far, once),
+    }
 
 
 def _mask_duplicates(scores, ids):
@@ -148,7 +176,12 @@ def _others(scores):
 def _candidates(call, scores, ids):
     """What a softmax makes of the result, so that −1e9 may stand for −∞."""
     different, masked = ~_same(ids), call(scores, ids)
-    return {"share of each candidate": masked.softmax(-1), "scores of different texts": masked[different]}
+    trainable = call(scores.clone().requires_grad_() * 1, ids)
+    return {
+        "share of each candidate": masked.softmax(-1),
+        "scores of different texts": masked[different],
+        "a gradient reaches the scores": trainable.requires_grad,
+    }
 
 
 def _neighbours(scores, ids):
@@ -199,6 +232,24 @@ mask_duplicates = Exercise(
             "Compare all of the row.",
         ),
         Mistake(
+            "order ignored",
+            lambda scores, ids: scores.masked_fill(_same(ids.sort(-1).values) & _others(scores), float("-inf")),
+            "Texts with the same words in another order count as equal.",
+            "Compare place by place, `ids[:, None] == ids[None]`, without sorting.",
+        ),
+        Mistake(
+            "sums compared",
+            lambda scores, ids: scores.masked_fill(_same(ids.sum(-1, keepdim=True)) & _others(scores), float("-inf")),
+            "Texts whose ids have the same sum count as equal.",
+            "Compare place by place: `(ids[:, None] == ids[None]).all(-1)`.",
+        ),
+        Mistake(
+            "a small number",
+            lambda scores, ids: scores.masked_fill(_same(ids) & _others(scores), -10.0),
+            "Duplicates have the score −10, and where all scores are low that is a large one.",
+            "Only −∞ takes a candidate out, whatever the other scores are.",
+        ),
+        Mistake(
             "score 0",
             lambda scores, ids: scores.masked_fill(_same(ids) & _others(scores), 0.0),
             "Duplicates have the score 0, which still is a share of the softmax.",
@@ -228,6 +279,7 @@ mask_duplicates = Exercise(
         others = ~torch.eye(len(ids), dtype=torch.bool)
         return scores.masked_fill(same & others, float("-inf"))
     """,
+    "A score of −∞ takes a text's double out of the softmax, and the diagonal, the right answer, stays.",
     measure=_candidates,
 )
 
@@ -235,8 +287,12 @@ mask_duplicates = Exercise(
 
 
 def _logarithms():
-    """Below the limit, above it, and above it even as a logarithm."""
-    return [(torch.tensor(math.log(20.0)), 100.0), (torch.tensor(math.log(150.0)), 100.0), (torch.tensor(6.0), 5.0)]
+    return {
+        "a scale below the limit": (torch.tensor(math.log(20.0)), 100.0),
+        "a scale above the limit": (torch.tensor(math.log(150.0)), 100.0),
+        "a logarithm above the limit": (torch.tensor(6.0), 5.0),
+        "a scale below 1": (torch.tensor(-0.7), 30.0),
+    }
 
 
 clamp_scale = Exercise(
@@ -293,5 +349,6 @@ clamp_scale = Exercise(
     def my_clamp_scale(logit_scale, max_scale):
         return logit_scale.clamp(max=math.log(max_scale))
     """,
+    "The weight is a logarithm, so its limit is log(max_scale); below that nothing changes.",
     gradients=False,
 )

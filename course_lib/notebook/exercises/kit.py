@@ -27,7 +27,7 @@ class Mistake:
     """A typical wrong answer.
 
     name: short, unique in its exercise.
-    code: the wrong function itself, called as the reference is.
+    code: the wrong function itself, called as the reference is; it may raise an error, but not in the first case.
     message: what is wrong, true of this mistake alone; text between backticks is set as code.
     hint: the next step.
     """
@@ -46,19 +46,23 @@ class Exercise:
     difficulty: easy, medium or hard.
     minutes: what it takes.
     reference: the right function, of the library where it has one; `use` gives it to the notebook.
-    cases: a function that returns a list of argument tuples (or dicts of keyword arguments), on which every mistake
-        differs from the reference and from the other mistakes. Arguments are copied for each call; a torch.Generator
-        starts from the same state each time, and the global generators are seeded.
+    cases: a function that returns {what is special about the inputs: tuple of arguments, or dict of keyword arguments},
+        on which every mistake differs from the reference and from the other mistakes. A learner reads "this one has …"
+        where other inputs came out right. Arguments are copied for each call; a torch.Generator starts from the same
+        state each time, and the global generators are seeded. Sets may hold integers: the order of strings in a set
+        changes from kernel to kernel.
     mistakes: each with its own name.
     hints: two or three, from a nudge to nearly the answer.
     solution: source of a right answer, which defines my_<variable>, such as my_info_nce, and may use torch, F, np and
         math.
+    why: why a right answer is right, in one sentence.
     gradients: whether to compare gradients with respect to the floating-point tensors among the arguments too, where
-        the reference has them.
+        the reference has them. False for what is only measured and never trained through.
     measure: measure(call, *arguments) → {what is measured, in words: number or tensor}. It is compared instead of the
         result, where that is random or not all that counts. `call` is the function to check and may be called often;
         its result must have the reference's type, shape and dtype. Draw no random number outside of `call`.
     shapes: False where a right result may have another shape than the reference's, because it is random.
+    strict: False where plain numbers, NumPy arrays or another dtype may replace the tensors of the reference.
     tolerance: numbers agree within tolerance · max(1, |expected|); for measures also {what: tolerance}.
     seconds: how long a check waits for the function.
     Raises ValueError for a name without a dot, an unknown difficulty, and two mistakes with the same name.
@@ -71,13 +75,15 @@ class Exercise:
         difficulty: str,
         minutes: int,
         reference: Callable,
-        cases: Callable[[], list[tuple | dict]],
+        cases: Callable[[], dict[str, tuple | dict]],
         mistakes: Sequence[Mistake],
         hints: Sequence[str],
         solution: str,
+        why: str,
         gradients: bool = True,
         measure: Callable[..., dict] | None = None,
         shapes: bool = True,
+        strict: bool = True,
         tolerance: float | dict[str, float] = 1e-4,
         seconds: float = 10.0,
     ):
@@ -90,9 +96,10 @@ class Exercise:
         self.name, self.title, self.difficulty, self.minutes = name, title, difficulty, minutes
         self.reference, self.cases, self.measure = reference, cases, measure
         self.mistakes, self.hints = tuple(mistakes), tuple(hints)
-        self.solution_source = inspect.cleandoc(solution)
-        self.gradients, self.shapes, self.tolerance, self.seconds = gradients, shapes, tolerance, seconds
-        self._hints_shown = 0
+        self.solution_source, self.why = inspect.cleandoc(solution), why
+        self.gradients, self.shapes, self.strict = gradients, shapes, strict
+        self.tolerance, self.seconds = tolerance, seconds
+        self._hints_shown, self._reset = 0, False
         self._mistaken = {}
 
     # ------------------------------------------------------------------- for the learner
@@ -103,6 +110,7 @@ class Exercise:
         function: the learner's, not called.
         Returns an Outcome: not attempted, raised, wrong or right.
         """
+        self._reset = False
         outcome = verdict(self, function)
         if outcome.right:
             remark = answers.save(self.name, _source(function))
@@ -115,13 +123,22 @@ class Exercise:
     def use(self, function: Callable) -> Callable:
         """Return the learner's function if it is right, else the library's, and print which one it is.
 
-        function: the learner's, not called.
+        function: the learner's, not called. After `reset` it is the library's too, until the next `check`.
         """
+        if self._reset:
+            print(f"{self.title}: the notebook goes on with the library's function, until you check yours again.")
+            return self.reference
         outcome = self.check(function)
         reasons = {"not attempted": "is not attempted yet", "raised": "raises an error", "wrong": "is not right yet"}
         why = f"the library's function; yours {reasons[outcome.status]}" if not outcome.right else "your own function"
         print(f"{self.title}: the notebook goes on with {why}.")
         return function if outcome.right else self.reference
+
+    def reset(self) -> None:
+        """Forget the attempt: the answer in the progress file and the hints shown; `use` gives the library's again."""
+        answers.forget(self.name)
+        self._hints_shown, self._reset = 0, True
+        print(f"{self.title}: forgotten. `use` gives the library's function, until you check yours again.")
 
     def hint(self) -> Shown:
         """The hints so far and one more."""
@@ -156,12 +173,21 @@ class Exercise:
     # ------------------------------------------------------------------- observation
 
     @cached_property
-    def argument_sets(self) -> list[tuple | dict]:
-        """The cases, made once."""
-        found = list(self.cases())
-        if not found or not all(isinstance(case, (tuple, dict)) for case in found):
-            raise TypeError(f"the cases of {self.name} must be tuples of arguments, or dicts of them")
+    def _cases(self) -> dict[str, tuple | dict]:
+        found = self.cases()
+        if not found or not isinstance(found, dict) or not all(isinstance(c, (tuple, dict)) for c in found.values()):
+            raise TypeError(f"the cases of {self.name} must be {{what is special: tuple or dict of arguments}}")
         return found
+
+    @property
+    def argument_sets(self) -> list[tuple | dict]:
+        """The arguments of every case, made once."""
+        return list(self._cases.values())
+
+    @property
+    def looks(self) -> list[str]:
+        """What is special about every case."""
+        return list(self._cases)
 
     @cached_property
     def right(self) -> list[Observation]:
@@ -180,7 +206,8 @@ class Exercise:
     def _observed(self, function, what, right):
         ran = run(lambda: observe_all(self, function, right), 60 * self.seconds)
         error = ran.error or ran.value[-1].error
-        if error is not None:
+        later = right is not None and ran.error is None and len(ran.value) > 1  # a mistake may fail on other inputs
+        if error is not None and not later:
             raise RuntimeError(f"{self.name} is broken: {what} raised {error!r}") from error
         return ran.value
 

@@ -1,5 +1,7 @@
 """Exercises of notebook 03: BERT's noise, the loss of the hidden tokens, whole words, perplexity."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -10,16 +12,18 @@ NOTEBOOK = "03_masked_language_model"
 
 # --------------------------------------------------------------------------- the noise
 
-MASK_ID, VOCAB_SIZE = 4, 1000
-
 
 def _texts():
-    """100,000 tokens, so that shares come out to a per cent; [CLS] first and [SEP] last in every row."""
-    ids = torch.randint(5, VOCAB_SIZE, (400, 250), generator=torch.Generator().manual_seed(1))
-    ids[:, 0], ids[:, -1] = 1, 2
-    special = torch.zeros_like(ids, dtype=torch.bool)
-    special[:, 0] = special[:, -1] = True
-    return [(ids, special, 0.15, MASK_ID, VOCAB_SIZE)]
+    """So many tokens that shares come out to a per cent; [CLS] first and [SEP] last in every row."""
+
+    def text(rows, length, probability, mask_id, vocab_size):
+        ids = torch.randint(5, vocab_size, (rows, length), generator=torch.Generator().manual_seed(1))
+        ids[:, 0], ids[:, -1] = 1, 2
+        special = torch.zeros_like(ids, dtype=torch.bool)
+        special[:, 0] = special[:, -1] = True
+        return ids, special, probability, mask_id, vocab_size
+
+    return {"a probability of 0.15": text(400, 250, 0.15, 4, 1000), "a probability of 0.4": text(250, 201, 0.4, 3, 500)}
 
 
 def _shares(call, ids, special, probability, mask_id, vocab_size):
@@ -27,12 +31,23 @@ def _shares(call, ids, special, probability, mask_id, vocab_size):
     original = ids.clone()
     inputs, labels = call(ids, special, probability, mask_id, vocab_size)
     chosen = labels != -100
+    again = call(original.clone(), special, probability, mask_id, vocab_size)[1] != -100
 
     def share(of, among):
         return (of & among).sum().item() / max(among.sum().item(), 1)
 
     masked, kept = inputs == mask_id, inputs == original
     random_ids = inputs[chosen & ~masked & ~kept]
+    different = vocab_size * (1 - math.exp(-len(random_ids) / vocab_size))  # ids that so many draws should meet
+    fate = masked + 2 * kept
+    one_fate = (
+        (fate[1:] == fate[:-1], chosen[1:] & chosen[:-1]),
+        (
+            fate[:, 1:] == fate[:, :-1],
+            chosen[:, 1:] & chosen[:, :-1],
+        ),
+    )
+    spread = (special.shape[1] * probability * (1 - probability)) ** 0.5
     return {
         "special tokens that have a label": share(chosen, special),
         "ordinary tokens that have a label": share(chosen, ~special),
@@ -40,10 +55,16 @@ def _shares(call, ids, special, probability, mask_id, vocab_size):
         "labels that are the true token": share(labels == original, chosen),
         "tokens with a label that became [MASK]": share(masked, chosen),
         "tokens with a label that stayed": share(kept, chosen),
-        "random tokens of many kinds": len(random_ids.unique()) > min(len(random_ids), vocab_size) / 4,
+        "random tokens come from the whole vocabulary": len(random_ids.unique()) > 0.8 * different,
         "neighbouring rows that agree whether to hide a place": share(
             chosen[1:, 1:-1] == chosen[:-1, 1:-1], ~special[1:, 1:-1]
         ),
+        "neighbouring places of a row that agree whether to hide": share(
+            chosen[:, 2:-1] == chosen[:, 1:-2], ~special[:, 1:-2]
+        ),
+        "the number of hidden tokens varies from row to row": chosen.sum(1).float().std().item() > 0.5 * spread,
+        "hidden tokens of a row (and of a column) become different things": all(share(*s) < 0.9 for s in one_fate),
+        "a second call hides other places": bool((again != chosen).any()),
     }
 
 
@@ -56,7 +77,7 @@ def _noise(choose=None, masked=0.8, random=0.9, label=None):
         uniform, random_ids = torch.rand(ids.shape), torch.randint(vocab_size, ids.shape)
         inputs = torch.where(chosen & (uniform < masked), mask_id, ids)
         inputs = torch.where(chosen & (uniform >= random), random_ids, inputs)
-        return inputs, label(ids, inputs, chosen) if label else torch.where(chosen, ids, -100)
+        return inputs, label(ids, inputs, chosen, mask_id) if label else torch.where(chosen, ids, -100)
 
     return mask_tokens
 
@@ -101,6 +122,18 @@ mask_tokens = Exercise(
             "Draw a number for every token: `torch.rand(ids.shape)`.",
         ),
         Mistake(
+            "a probability of its own",
+            lambda ids, special, p, mask_id, vocab_size: _noise()(ids, special, 0.15, mask_id, vocab_size),
+            "15 % are hidden, whatever `probability` says.",
+            "Compare the uniform numbers with `probability`.",
+        ),
+        Mistake(
+            "the same every time",
+            lambda *texts: torch.manual_seed(0) and _noise()(*texts),
+            "Every call hides the same places, so that training sees each text with one and the same noise.",
+            "Set no seed inside of the function: BERT needs new noise each time it sees a text.",
+        ),
+        Mistake(
             "all masked",
             _noise(masked=1.0, random=2.0),
             "Every chosen token becomes [MASK].",
@@ -138,31 +171,31 @@ mask_tokens = Exercise(
         ),
         Mistake(
             "label everywhere",
-            _noise(label=lambda ids, inputs, chosen: ids.clone()),
+            _noise(label=lambda ids, inputs, chosen, mask_id: ids.clone()),
             "Every token has a label, also those that nobody hid.",
             "Where nothing was chosen, the label is −100: `torch.where(chosen, ids, -100)`.",
         ),
         Mistake(
             "labels turned",
-            _noise(label=lambda ids, inputs, chosen: torch.where(chosen, -100, ids)),
+            _noise(label=lambda ids, inputs, chosen, mask_id: torch.where(chosen, -100, ids)),
             "The chosen tokens have −100, and the others a label.",
             "The other way round: `torch.where(chosen, ids, -100)`.",
         ),
         Mistake(
             "damaged labels",
-            _noise(label=lambda ids, inputs, chosen: torch.where(chosen, inputs, -100)),
+            _noise(label=lambda ids, inputs, chosen, mask_id: torch.where(chosen, inputs, -100)),
             "The labels hold the damaged tokens: the model would learn to say [MASK].",
             "A label is the token that stood there *before*. Were the ids overwritten first?",
         ),
         Mistake(
             "label only where masked",
-            _noise(label=lambda ids, inputs, chosen: torch.where(inputs == MASK_ID, ids, -100)),
+            _noise(label=lambda ids, inputs, chosen, mask_id: torch.where(inputs == mask_id, ids, -100)),
             "Only the tokens that became [MASK] have a label; the random and the unchanged ones have none.",
             "All chosen tokens are predicted: `torch.where(chosen, ids, -100)`.",
         ),
         Mistake(
             "label only where changed",
-            _noise(label=lambda ids, inputs, chosen: torch.where(inputs != ids, ids, -100)),
+            _noise(label=lambda ids, inputs, chosen, mask_id: torch.where(inputs != ids, ids, -100)),
             "The chosen tokens that stayed as they are have no label.",
             "They are predicted like the others; otherwise keeping them is for nothing.",
         ),
@@ -181,6 +214,7 @@ mask_tokens = Exercise(
         inputs = torch.where(chosen & (uniform >= 0.9), random_ids, inputs)
         return inputs, torch.where(chosen, ids, -100)
     """,
+    "Every ordinary token decides for itself, and the labels keep what stood there before the noise.",
     measure=_shares,
     tolerance=0.025,
 )
@@ -189,17 +223,25 @@ mask_tokens = Exercise(
 
 
 def _logits_and_labels():
-    """Two texts, three places, four words; hidden are one place of the first text and two of the second."""
     logits = torch.tensor(
         [
             [[1.0, 0.0, -1.0, 2.0], [0.5, 0.5, 1.5, -0.5], [3.0, 0.1, 0.2, 0.0]],
             [[0.0, 1.0, 0.3, -2.0], [2.0, -1.0, 0.0, 0.4], [0.7, 0.2, -0.3, 1.1]],
         ]
     )
-    return [
-        (logits, torch.tensor([[-100, 1, -100], [3, -100, 2]])),
-        (logits, torch.tensor([[0, 2, -100], [-100, -100, 1]])),
-    ]
+    many = torch.randn(4, 5, 7, generator=torch.Generator().manual_seed(2))
+    labels = torch.tensor(
+        [[3, -100, 6, 0, 1], [-100, 2, -100, -100, -100], [5, 5, -100, 4, -100], [-100, 0, 1, -100, 6]]
+    )
+    return {
+        "one hidden token in the first text and two in the second": (
+            logits,
+            torch.tensor([[-100, 1, -100], [3, -100, 2]]),
+        ),
+        "token number 0 among the hidden ones": (logits, torch.tensor([[0, 2, -100], [-100, -100, 1]])),
+        "four texts of five places, and seven words": (many, labels),
+        "large logits": (8 * many, labels),
+    }
 
 
 def _masked_cross_entropy(logits, labels):
@@ -271,6 +313,12 @@ masked_cross_entropy = Exercise(
             "The logarithm of a probability is negative; the loss is *minus* its mean.",
         ),
         Mistake(
+            "softmax twice",
+            lambda logits, labels: _with_labels(labels, logits.softmax(-1)),
+            "There is a softmax of a softmax.",
+            "`F.cross_entropy` takes the logits and applies the softmax itself.",
+        ),
+        Mistake(
             "probability",
             lambda logits, labels: -_probability(logits, labels),
             "This is minus the probability, without a logarithm.",
@@ -312,6 +360,7 @@ masked_cross_entropy = Exercise(
         targets = labels[hidden]                            # (M,)
         return -log_p[torch.arange(len(targets)), targets].mean()
     """,
+    "Only hidden positions count, and each counts the same: it is the mean surprise about the hidden tokens, in nats.",
 )
 
 # --------------------------------------------------------------------------- whole words
@@ -321,12 +370,21 @@ SPECIAL = ("[CLS]", "[SEP]", "[PAD]")
 
 def _pieces():
     pieces = ["[CLS]", "eigen", "##val", "##ues", "of", "a", "hermit", "##ian", "matrix", "[SEP]"]
-    return [
-        (pieces, [0.01, 0.40, 0.02, 0.03, 0.05, 0.90, 0.10, 0.80, 0.60, 0.01], 0.15),
-        (pieces, [0.90, 0.10, 0.70, 0.90, 0.50, 0.20, 0.60, 0.05, 0.12, 0.70], 0.15),
-        (["[CLS]", "mat", "##rix", "[SEP]", "[PAD]"], [0.5, 0.3, 0.9, 0.2, 0.1], 0.4),
-        (["[CLS]", "mat", "##rix", "[SEP]"], [0.9, 0.5, 0.1, 0.3], 0.4),
-    ]
+    return {
+        "words of three and of two pieces": (pieces, [0.01, 0.40, 0.02, 0.03, 0.05, 0.9, 0.10, 0.80, 0.60, 0.01], 0.15),
+        "pieces with smaller numbers than the first of their word": (
+            pieces,
+            [0.90, 0.10, 0.70, 0.90, 0.50, 0.20, 0.60, 0.05, 0.12, 0.70],
+            0.15,
+        ),
+        "padding": (["[CLS]", "mat", "##rix", "[SEP]", "[PAD]"], [0.5, 0.3, 0.9, 0.2, 0.1], 0.4),
+        "a first piece above `probability`": (["[CLS]", "mat", "##rix", "[SEP]"], [0.9, 0.5, 0.1, 0.3], 0.4),
+        "a probability of 0.6, and words side by side": (
+            ["[CLS]", "un", "##sort", "##able", "ten", "##sor", "sort", "[SEP]", "[PAD]", "[PAD]"],
+            [0.7, 0.65, 0.1, 0.9, 0.55, 0.8, 0.3, 0.9, 0.9, 0.2],
+            0.6,
+        ),
+    }
 
 
 def _words(pieces):
@@ -429,6 +487,7 @@ whole_words = Exercise(
             hide.append(word_hidden)
         return hide
     """,
+    "The first piece decides and the others follow, so that no piece of a hidden word gives it away.",
 )
 
 # --------------------------------------------------------------------------- perplexity
@@ -439,7 +498,12 @@ perplexity = Exercise(
     "easy",
     4,
     lambda losses: losses.mean().exp(),
-    lambda: [(torch.tensor([0.5, 2.0, 0.1]),), (torch.tensor([3.0, 1.0]),)],
+    lambda: {
+        "three losses": (torch.tensor([0.5, 2.0, 0.1]),),
+        "two losses": (torch.tensor([3.0, 1.0]),),
+        "one loss": (torch.tensor([1.5]),),
+        "seven losses": (torch.tensor([0.2, 4.0, 1.1, 0.7, 2.5, 0.0, 3.2]),),
+    },
     [
         Mistake(
             "mean of the exponentials",
@@ -480,4 +544,8 @@ perplexity = Exercise(
     def my_perplexity(losses):
         return losses.mean().exp()
     """,
+    "The exponential undoes the logarithm of the mean loss: it is the number of tokens, equally likely, with "
+    "the same loss.",
+    gradients=False,
+    strict=False,
 )

@@ -22,6 +22,7 @@ class Observation:
     raw: what it returned first.
     values: {what, in words: value} that is compared.
     gradients: {argument: gradient}, or None where the result has none.
+    untrainable: what it raised only because its arguments ask for a gradient.
     changed: names of the arguments that it changed.
     repeats: False where a second call with the same arguments gave something else.
     misshapen: the Difference of a result that could not be measured.
@@ -31,6 +32,7 @@ class Observation:
     raw: object = None
     values: dict = field(default_factory=dict)
     gradients: dict | None = None
+    untrainable: Exception | None = None
     changed: tuple = ()
     repeats: bool = True
     misshapen: Difference | None = None
@@ -80,7 +82,12 @@ def _observe(exercise, function, case, number, seen, right):
         seen.repeats = _repeats(function, case, number)
     if exercise.measure is None and exercise.gradients and seen.repeats and not seen.changed:
         seed_everything(number)
-        seen.gradients = _gradients(exercise, function, case)
+        try:
+            seen.gradients = _gradients(exercise, function, case)
+        except Exception as error:  # NumPy refuses tensors with a gradient, autograd refuses some changes in place
+            if right is None:
+                raise
+            seen.untrainable = error
 
 
 def _measure(exercise, function, arguments, seen, right):
@@ -92,7 +99,9 @@ def _measure(exercise, function, arguments, seen, right):
         results[-1] = value = function(*args, **kwargs)
         if len(results) == 1:
             seen.raw = value
-            other = right and difference(right.raw, value, 0, strict=True, shapes=exercise.shapes, values=False)
+            other = right and difference(
+                right.raw, value, 0, strict=exercise.strict, shapes=exercise.shapes, values=False
+            )
             if other:
                 raise _Misshapen(other)
         return value

@@ -12,16 +12,23 @@ NOTEBOOK = "01_sentence_encoder"
 
 
 def _queries_keys_values():
-    """Two texts of three places, d = 2; then one of two places, d = 4. Padding on the right, and on the left."""
+    """Texts of several lengths; the padding holds numbers that would be noticed."""
     query = torch.tensor([[[1.0, 0.5], [-0.5, 1.5], [2.0, -1.0]], [[0.3, 1.0], [1.0, -2.0], [0.7, 0.2]]])
     key = torch.tensor([[[0.5, 1.0], [1.5, -0.5], [-1.0, 0.8]], [[2.0, 0.1], [-0.4, 0.9], [1.0, 1.0]]])
     value = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]], [[5.0, 1.0], [2.0, 2.0], [0.0, 4.0]]])
     short = torch.tensor([[[1.0, 0.5, -0.5, 2.0], [0.3, -1.0, 1.0, 0.7]]])
-    return [
-        (query, key, value, torch.tensor([[1, 1, 1], [1, 1, 0]])),
-        (query, key, value, torch.tensor([[0, 1, 1], [1, 1, 1]])),
-        (short, short.flip(-1), short.flip(1), torch.tensor([[1, 1]])),
-    ]
+    q, k, v = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(1))
+    mask = (torch.arange(5) < torch.tensor([[5], [3], [4], [1]])).long()
+    k[:, :, 0] = -3 - k[:, :, 0].abs()  # with queries that begin with a large number, all scores are far below 0
+    q[:, :, 0] = 1 + q[:, :, 0].abs()
+    padding = 1000.0 * (1 - mask[..., None])
+    return {
+        "padding on the right": (query, key, value, torch.tensor([[1, 1, 1], [1, 1, 0]])),
+        "padding on the left": (query, key, value, torch.tensor([[0, 1, 1], [1, 1, 1]])),
+        "no padding, and d = 4": (short, short.flip(-1), short.flip(1), torch.tensor([[1, 1]])),
+        "four texts of five places, d = 6": (q / 3, k, v, mask),
+        "very negative scores, and padding that holds ±1000": (20 * q, k + padding, v - padding, mask),
+    }
 
 
 def _attention(scale=lambda query: query.shape[-1] ** -0.5, hide=None, axis=-1, after=None):
@@ -139,17 +146,20 @@ attention = Exercise(
         scores = scores.masked_fill(mask.unsqueeze(-2) == 0, float("-inf"))
         return scores.softmax(-1) @ value
     """,
+    "Every query spreads a share of 1 over the keys that are tokens, and −∞ leaves nothing for padding.",
 )
 
 # --------------------------------------------------------------------------- heads
 
 
 def _to_split():
-    return [
-        (torch.arange(24.0).view(2, 2, 6), 3),
-        (torch.arange(12.0).view(2, 3, 2), 2),
-        (torch.arange(16.0).view(1, 2, 8), 2),
-    ]
+    return {
+        "three heads of two numbers": (torch.arange(24.0).view(2, 2, 6), 3),
+        "two heads of one number": (torch.arange(12.0).view(2, 3, 2), 2),
+        "two heads of four numbers": (torch.arange(16.0).view(1, 2, 8), 2),
+        "three texts, five places, four heads": (torch.arange(300.0).view(3, 5, 20), 4),
+        "one head": (torch.arange(30.0).view(2, 5, 3), 1),
+    }
 
 
 def _split_heads(x, heads):
@@ -203,6 +213,7 @@ split_heads = Exercise(
     def my_split_heads(x, heads):
         return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
     """,
+    "Each head holds neighbouring numbers of one token, and swapping two axes moves no number out of its token.",
 )
 
 # --------------------------------------------------------------------------- LayerNorm
@@ -210,7 +221,19 @@ split_heads = Exercise(
 
 def _to_normalise():
     x = torch.tensor([[[1.0, 2.0, 4.0], [0.05, -0.04, 0.02]], [[-3.0, 1.0, 0.5], [2.0, 2.5, 9.0]]])
-    return [(x, torch.tensor([1.0, 2.0, 0.5]), torch.tensor([0.0, -1.0, 0.3]), 0.001)]
+    weight, bias = torch.tensor([1.0, 2.0, 0.5]), torch.tensor([0.0, -1.0, 0.3])
+    large, w, b = (torch.randn(size, generator=torch.Generator().manual_seed(2)) for size in ((1, 4, 5), (5,), (5,)))
+    return {
+        "a token of small numbers": (x, weight, bias, 0.001),
+        "a token whose numbers are all equal": (
+            torch.tensor([[[2.0, 2.0, 2.0], [1.0, 0.0, 5.0]]]),
+            weight,
+            bias,
+            0.001,
+        ),
+        "a large `eps`": (x, weight, bias, 0.5),
+        "a tiny `eps`, and five numbers in a token": (10 * large, w, b, 1e-12),
+    }
 
 
 def _layer_norm(x, weight, bias, eps):
@@ -268,6 +291,24 @@ layer_norm = Exercise(
             "`(var + eps).sqrt()`.",
         ),
         Mistake(
+            "eps forgotten",
+            lambda x, weight, bias, eps: _centred(x) / _variance(x).sqrt() * weight + bias,
+            "`eps` is missing: a token whose numbers are all equal is divided by 0.",
+            "`(var + eps).sqrt()`.",
+        ),
+        Mistake(
+            "eps of its own",
+            lambda x, weight, bias, eps: F.layer_norm(x, weight.shape, weight, bias),
+            "The `eps` that is passed makes no difference.",
+            "Use the argument; `F.layer_norm` too has one for it, and takes 1e-5 without.",
+        ),
+        Mistake(
+            "root mean square",
+            lambda x, weight, bias, eps: x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt() * weight + bias,
+            "The numbers are divided by their root mean square, and the mean is not subtracted: that is RMSNorm.",
+            "Subtract `x.mean(-1, keepdim=True)` first.",
+        ),
+        Mistake(
             "mean left in",
             lambda x, weight, bias, eps: x / (_variance(x) + eps).sqrt() * weight + bias,
             "The mean is not subtracted.",
@@ -296,6 +337,7 @@ layer_norm = Exercise(
         variance = centred.pow(2).mean(-1, keepdim=True)
         return centred / (variance + eps).sqrt() * weight + bias
     """,
+    "Each token is brought to mean 0 and variance 1 by its own numbers alone, before the learnt scale and shift.",
 )
 
 # --------------------------------------------------------------------------- pooling
@@ -312,11 +354,26 @@ def _hidden():
 
 
 def _to_pool():
-    """Padding on the right and on the left; then a row without any token."""
-    return [
-        (_hidden(), torch.tensor([[1, 1, 1], [1, 1, 0], [0, 1, 1]])),
-        (_hidden()[:2], torch.tensor([[1, 0, 0], [0, 0, 0]])),
-    ]
+    hidden = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(3))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 1, 1], [0, 1, 0, 0, 0]])
+    padding = 1000.0 * (1 - mask[..., None])
+    return {
+        "padding on the right, and in one text on the left": (
+            _hidden(),
+            torch.tensor([[1, 1, 1], [1, 1, 0], [0, 1, 1]]),
+        ),
+        "padding that holds 1000": (hidden + padding, mask),
+        "padding that holds −1000": (hidden - padding, mask),
+    }
+
+
+def _to_average():
+    return _to_pool() | {"a text without any token": (_hidden()[:2], torch.tensor([[1, 0, 0], [0, 0, 0]]))}
+
+
+def _to_maximise():
+    hidden, mask = _to_pool()["padding that holds 1000"]
+    return _to_pool() | {"tokens with very negative numbers": (hidden - 900.0, mask)}
 
 
 def _tokens(hidden, mask):
@@ -343,7 +400,7 @@ mean_pool = Exercise(
     "easy",
     5,
     functional.mean_pool,
-    _to_pool,
+    _to_average,
     [
         Mistake(
             "padding in the mean",
@@ -397,6 +454,7 @@ mean_pool = Exercise(
         weights = mask.unsqueeze(-1).float()
         return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
     """,
+    "Padding adds nothing to the sum and nothing to the count, so that its length does not change a vector.",
 )
 
 max_pool = Exercise(
@@ -405,7 +463,7 @@ max_pool = Exercise(
     "easy",
     5,
     functional.max_pool,
-    lambda: _to_pool()[:1],
+    _to_maximise,
     [
         Mistake(
             "padding included",
@@ -446,4 +504,5 @@ max_pool = Exercise(
     def my_max_pool(hidden, mask):
         return hidden.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).amax(1)
     """,
+    "−∞ is never the largest, so that padding cannot win, not even against negative numbers.",
 )

@@ -13,17 +13,28 @@ NOTEBOOK = "05_simcse"
 
 
 def _views():
-    """Three sentences, two views each, of different lengths; the second pair is hard to find.
+    """Two views of some sentences, of different lengths.
 
     Temperatures are mild, so that formulas that are equal on paper are equal in float32.
     """
-    a = torch.tensor([[2.0, 0.5], [-0.3, 1.0], [0.4, -1.5]])
-    b = torch.tensor([[1.0, 0.8], [0.9, 0.6], [-0.2, -0.9]])
-    return [(a, b, 0.5), (b, a, 0.4), (a, b, 1.0)]
+    a = torch.tensor([[2.0, 0.5, 0.3], [-0.3, 1.0, 0.2], [0.4, -1.5, 1.0], [1.0, 0.1, -0.6]])
+    b = torch.tensor([[1.0, 0.8, 0.1], [0.9, 0.6, -0.4], [-0.2, -0.9, 0.5], [0.3, 0.4, -2.0]])
+    many = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(4))
+    return {
+        "four sentences in three dimensions, of different lengths": (a, b, 0.5),
+        "the two views exchanged": (b, a, 0.4),
+        "a temperature of 1": (a, b, 1.0),
+        "a temperature of 0.2, and six sentences in five dimensions": (*many, 0.2),
+        "two sentences": (a[:2, :2], b[:2, :2], 0.5),
+    }
 
 
 def _own_row(scores):
     return torch.arange(len(scores))
+
+
+def _cross_entropy(scores):
+    return F.cross_entropy(scores, _own_row(scores))
 
 
 def _multiplied(a, b, temperature):
@@ -117,6 +128,32 @@ info_nce = Exercise(
             "A row is a sentence: `F.normalize(a, dim=-1)`.",
         ),
         Mistake(
+            "second view not normalised",
+            lambda a, b, temperature: _cross_entropy(F.normalize(a, dim=-1) @ b.T / temperature),
+            "The lengths of the rows of `b` change your loss: only `a` was normalised.",
+            "Scale the rows of both to length 1: `F.normalize(b, dim=-1)` too.",
+        ),
+        Mistake(
+            "first view not normalised",
+            lambda a, b, temperature: _cross_entropy(a @ F.normalize(b, dim=-1).T / temperature),
+            "The lengths of the rows of `a` change your loss: only `b` was normalised.",
+            "Scale the rows of both to length 1: `F.normalize(a, dim=-1)` too.",
+        ),
+        Mistake(
+            "sign",
+            lambda a, b, temperature: -_cross_entropy(cosine(a, b) / temperature),
+            "The sign is wrong: the loss is negative, and training would drive the pairs apart.",
+            "The loss is *minus* the mean logarithm; `F.cross_entropy` has that minus.",
+        ),
+        Mistake(
+            "labels all 0",
+            lambda a, b, temperature: F.cross_entropy(
+                cosine(a, b) / temperature, torch.zeros(len(a), dtype=torch.long)
+            ),
+            "Every row of `a` is led to the first row of `b`: all labels are 0.",
+            "Row i belongs to row i: `torch.arange(len(a))`.",
+        ),
+        Mistake(
             "sum for mean",
             _summed,
             "The loss is the sum over the rows, so that it grows with the batch.",
@@ -176,6 +213,7 @@ info_nce = Exercise(
         similarity = F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T / temperature
         return F.cross_entropy(similarity, torch.arange(len(a)))
     """,
+    "Each sentence has to find its own second view among all of the batch, and the cosine leaves the lengths out.",
 )
 
 # --------------------------------------------------------------------------- two views in one pass
@@ -196,7 +234,13 @@ class CountingEncoder:
 
 def _batches():
     ids = torch.tensor([[2, 7, 9, 3], [2, 5, 3, 0], [2, 8, 4, 3]])
-    return [(CountingEncoder(), {"input_ids": ids, "attention_mask": (ids > 0).long()})]
+    more = torch.tensor(
+        [[2, 7, 9, 8, 6, 3], [2, 5, 3, 0, 0, 0], [2, 8, 4, 3, 0, 0], [2, 9, 9, 9, 3, 0], [2, 6, 3, 0, 0, 0]]
+    )
+    return {
+        f"{count} sentences": (CountingEncoder(), {"input_ids": each, "attention_mask": (each > 0).long()})
+        for count, each in {"three": ids, "five": more, "two": ids[:2]}.items()
+    }
 
 
 def _measure_views(call, encoder, batch):
@@ -292,6 +336,8 @@ two_views = Exercise(
         first, second = both.chunk(2)
         return first, second, torch.arange(len(first), device=first.device)
     """,
+    "Dropout draws anew for every row, so that each sentence, there twice, comes back as two different vectors "
+    "of one pass.",
     measure=_measure_views,
 )
 
@@ -299,10 +345,17 @@ two_views = Exercise(
 
 
 def _pairs():
-    """Two and three dimensions: in two, 1 − cosine is the mean over dimensions."""
-    return [(a, b) for a, b, _ in _views()[:1]] + [
-        (_clouds()[1][0], torch.tensor([[0.9, -0.2, 0.4], [0.1, 1.0, 0.3], [-1.0, 0.4, 0.7]]))
-    ]
+    return {
+        "four pairs in three dimensions": list(_views().values())[0][:2],
+        "three pairs in two dimensions": (
+            _clouds()["vectors of different lengths"][0][:3],
+            torch.tensor([[0.9, -0.2], [0.1, 1.0], [-1.0, 0.4]]),
+        ),
+        "a pair that is equal, and one that is opposite": (
+            torch.tensor([[1.0, 2.0, 0.0, 1.0], [0.5, 0.5, -1.0, 2.0], [3.0, 0.0, 1.0, 1.0]]),
+            torch.tensor([[2.0, 4.0, 0.0, 2.0], [-0.5, -0.5, 1.0, -2.0], [0.0, 1.0, 1.0, 0.5]]),
+        ),
+    }
 
 
 def _squared_distances(a, b):
@@ -324,6 +377,18 @@ alignment = Exercise(
             "Scale the rows of both to length 1, `F.normalize(a, dim=-1)`, then subtract.",
         ),
         Mistake(
+            "second not normalised",
+            lambda a, b: (F.normalize(a, dim=-1) - b).pow(2).sum(-1).mean(),
+            "The lengths of the rows of `b` change your value: only `a` was normalised.",
+            "Scale the rows of both to length 1.",
+        ),
+        Mistake(
+            "first not normalised",
+            lambda a, b: (a - F.normalize(b, dim=-1)).pow(2).sum(-1).mean(),
+            "The lengths of the rows of `a` change your value: only `b` was normalised.",
+            "Scale the rows of both to length 1.",
+        ),
+        Mistake(
             "distance not squared",
             lambda a, b: _squared_distances(a, b).sum(-1).sqrt().mean(),
             "This is the mean distance; alignment takes its square.",
@@ -334,6 +399,12 @@ alignment = Exercise(
             lambda a, b: _squared_distances(a, b).mean(),
             "The squares are averaged over the dimensions too.",
             "A squared distance is the *sum* over the d dimensions; the mean is over the pairs alone.",
+        ),
+        Mistake(
+            "all pairs",
+            lambda a, b: torch.cdist(F.normalize(a, dim=-1), F.normalize(b, dim=-1)).pow(2).mean(),
+            "Every row of `a` is compared with every row of `b`.",
+            "Row i of `a` belongs to row i of `b` alone: subtract them row by row.",
         ),
         Mistake(
             "sum over pairs",
@@ -362,14 +433,18 @@ alignment = Exercise(
     def my_alignment(a, b):
         return (F.normalize(a, dim=-1) - F.normalize(b, dim=-1)).pow(2).sum(-1).mean()
     """,
+    "It is 0 where both texts of every pair have the same direction, and 4 where they are opposite.",
+    gradients=False,
 )
 
 
 def _clouds():
-    return [
-        (torch.tensor([[2.0, 0.5], [-0.3, 1.0], [0.4, -1.5], [-1.0, 0.1]]),),
-        (torch.tensor([[1.0, 0.2, 0.0], [0.5, 0.1, 0.3], [2.0, 0.3, -0.6]]),),
-    ]
+    return {
+        "vectors of different lengths": (torch.tensor([[2.0, 0.5], [-0.3, 1.0], [0.4, -1.5], [-1.0, 0.1]]),),
+        "vectors that are close together": (torch.tensor([[1.0, 0.2, 0.0], [0.5, 0.1, 0.3], [2.0, 0.3, -0.6]]),),
+        "seven vectors in five dimensions": (torch.randn(7, 5, generator=torch.Generator().manual_seed(5)),),
+        "one pair": (torch.tensor([[1.0, 2.0, 0.3], [-1.0, 0.4, 0.2]]),),
+    }
 
 
 def _potential(squared):
@@ -436,6 +511,12 @@ uniformity = Exercise(
             "The exponent is −2 · squared distance.",
         ),
         Mistake(
+            "divided by the square of N",
+            lambda x: (_potential(_pair_squared(x)).sum() / len(x) ** 2).log(),
+            "The sum is divided by N², and there are N · (N − 1) / 2 pairs of different rows.",
+            "`.mean()` of what `torch.pdist` gives divides by their number.",
+        ),
+        Mistake(
             "sum over pairs",
             lambda x: _potential(_pair_squared(x)).sum().log(),
             "The exponentials are summed over the pairs, so that more rows give another value.",
@@ -450,4 +531,7 @@ uniformity = Exercise(
     def my_uniformity(x):
         return torch.pdist(F.normalize(x, dim=-1)).pow(2).mul(-2).exp().mean().log()
     """,
+    "The mean runs over pairs of different rows alone, and is smallest where the vectors are spread over the "
+    "whole sphere.",
+    gradients=False,
 )

@@ -17,7 +17,15 @@ def _cosine(a, b):
 
 def _pairs():
     a, b, c = np.array([4.0, 3.0]), np.array([9.6, 2.8]), np.array([-3.0, 4.0])
-    return [(a, b), (a, c), (a, -a), (a, 3 * a), (np.array([1.0, -2.0, 0.5]), np.array([0.2, 1.5, 3.0]))]
+    many = np.random.default_rng(0).normal(size=(2, 384)).astype(np.float32)
+    return {
+        "two vectors of different lengths": (a, b),
+        "a right angle": (a, c),
+        "opposite directions": (a, -a),
+        "the same direction": (a, 3 * a),
+        "negative numbers": (np.array([1.0, -2.0, 0.5]), np.array([0.2, 1.5, 3.0])),
+        "384 numbers in each vector": tuple(many),
+    }
 
 
 def _length(a):
@@ -95,6 +103,7 @@ cosine = Exercise(
     def my_cosine(a, b):
         return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
     """,
+    "The lengths cancel, so that only the directions count: 3a and a have the cosine 1.",
 )
 
 # --------------------------------------------------------------------------- nearest
@@ -105,11 +114,23 @@ def _nearest(query, rows):
 
 
 def _searches():
-    """One row is much longer than the others, one points away from them; then columns of different size."""
     rows = np.array([[10.0, 10.0], [1.0, 0.1], [-5.0, 0.5], [0.0, 2.0], [0.6, 0.5]])
-    queries = [[2.0, 0.0], [1.0, 1.2], [-1.0, 0.3], [0.1, 3.0], [3.0, 0.9], [0.5, -2.0]]
-    wide = np.array([[9.0, 0.2], [7.0, 0.9], [1.0, 1.0], [-6.0, 0.3]])
-    return [(np.array(query), rows) for query in queries] + [(np.array([1.0, 0.5]), wide)]
+    upper = np.array([[1.0, 1.0], [3.0, 0.2], [0.1, 4.0]])
+    many = np.random.default_rng(0).normal(size=(8, 5))
+    return {
+        "a row that is much longer than the nearest one": (np.array([2.0, 0.0]), rows),
+        "the longest row as the nearest": (np.array([1.0, 1.2]), rows),
+        "a query that points to the left": (np.array([-1.0, 0.3]), rows),
+        "a query along the second axis": (np.array([0.1, 3.0]), rows),
+        "a long query": (np.array([3.0, 0.9]), rows),
+        "a query that no row is near to": (np.array([0.5, -2.0]), rows),
+        "columns of very different size": (
+            np.array([1.0, 0.5]),
+            np.array([[9.0, 0.2], [7.0, 0.9], [1.0, 1.0], [-6.0, 0.3]]),
+        ),
+        "negative cosines only": (np.array([-1.0, -0.5]), upper),
+        "eight rows of five numbers": (many[0] - many[3], many[1:]),
+    }
 
 
 def _cosines(query, rows):
@@ -177,6 +198,8 @@ nearest = Exercise(
     def my_nearest(query, rows):
         return int(np.argmax(rows @ query / np.linalg.norm(rows, axis=1)))
     """,
+    "Each row is divided by its own length, so that a long row has no advantage; the length of the query is "
+    "the same for all.",
 )
 
 # --------------------------------------------------------------------------- reciprocal rank
@@ -187,8 +210,18 @@ def _reciprocal_rank(ranking, answers):
 
 
 def _rankings():
-    answers = [["b"], ["a"], ["d", "b"], ["d"], ["x"], ["x", "c"]]
-    return [(list("abcd"), set(each)) for each in answers] + [([], {"a"})]
+    """Where there are two answers these are integers: the order of strings in a set changes from kernel to kernel."""
+    letters = list("abcd")
+    return {
+        "the answer in second place": (letters, {"b"}),
+        "the answer in first place": (letters, {"a"}),
+        "the answer in last place": (letters, {"d"}),
+        "no answer in the ranking": (letters, {"x"}),
+        "two answers, of which the set names the later one first": ([7, 20, 3, 10], {10, 20}),
+        "two answers, of which the set names the earlier one first": ([7, 10, 3, 20], {10, 20}),
+        "an answer that the ranking does not hold, and one that it holds": ([3, 10, 5], {1, 10}),
+        "an empty ranking": ([], {"a"}),
+    }
 
 
 def _by_places(rule, nothing=0):
@@ -246,6 +279,12 @@ reciprocal_rank = Exercise(
             "After the loop, `return 0`.",
         ),
         Mistake(
+            "first answer",
+            lambda ranking, answers: next((1 / (ranking.index(a) + 1) for a in answers if a in ranking), 0),
+            "This is the place of the first answer of the *set*, and a set has no order.",
+            "Go through the ranking, and ask of each place whether it holds one of the answers.",
+        ),
+        Mistake(
             "share of the ranking",
             lambda ranking, answers: sum(name in answers for name in ranking) / max(len(ranking), 1),
             "This is the share of the ranking that is right.",
@@ -263,4 +302,5 @@ reciprocal_rank = Exercise(
                 return 1 / place
         return 0
     """,
+    "It stops at the first answer on the way down the ranking, and one that is never met counts 0.",
 )

@@ -105,6 +105,8 @@ def test_what_every_exercise_must_have(exercise):
     assert len(exercise.mistakes) >= 3
     assert 2 <= len(exercise.hints) <= 3
     assert 2 <= exercise.minutes <= 30
+    assert exercise.why.endswith(".") and not exercise.why.startswith("Right")
+    assert all(len(look) > 3 and not look.endswith(".") for look in exercise.looks)
     assert all(m.message.endswith((".", "?")) and m.hint.endswith((".", "?", ")")) for m in exercise.mistakes)
     assert all(text.count("`") % 2 == 0 for m in exercise.mistakes for text in (m.message, m.hint))
 

@@ -173,11 +173,11 @@ def wrong(exercise, function):
         ("nan", "NaN", lambda loss: loss * float("nan")),
         ("nan", "infinity", lambda loss: loss / 0),
         ("shape", "(1,), and it should be ()", lambda loss: loss[None]),
-        ("dtype", "float64, and it should be float32", lambda loss: loss.double()),
-        ("type", "the result should be a tensor, and it is a number", lambda loss: loss.item()),
-        ("type", "and it is a tuple", lambda loss: (loss, loss)),
+        ("dtype", "int64, and it should be float32", lambda loss: loss.long()),
+        ("type", "the result should be a tensor, and it is a number. Compute with torch", lambda loss: loss.item()),
+        ("type", "and it is a tuple, each part a tensor", lambda loss: (loss, loss)),
         ("type", "an object of type generator", lambda loss: (i for i in range(3))),
-        ("value", "value differs", lambda loss: loss + 1),
+        ("value", "The result is 1.86; it should be 0.86.", lambda loss: loss + 1),
         ("gradient", "no gradient reaches `a`", lambda loss: loss.detach()),
     ],
 )
@@ -245,9 +245,10 @@ def test_random_numbers_from_another_place_than_the_generator():
         "easy",
         2,
         functional.draw,
-        lambda: [((2, 3), torch.Generator().manual_seed(5))],
+        lambda: {"two rows": ((2, 3), torch.Generator().manual_seed(5))},
         [],
         ["?", "!"],
+        "",
         "",
     )
     assert exercise.check(lambda shape, generator: torch.rand(shape, generator=generator)).right
@@ -340,13 +341,13 @@ def test_two_views_in_another_order():
 
 def test_printed_noise_is_a_note_and_no_fault(capsys):
     def my_info_nce(a, b, temperature):
-        print("shape", a.shape)
+        print("dimensions:", a.ndim)
         print("careful", file=sys.stderr)
         return functional.info_nce(a, b, temperature)
 
     before = sys.stdout, sys.stderr
     outcome = simcse.info_nce.check(my_info_nce)
-    assert outcome.right and outcome.notes == ("it printed shape torch.Size([3, 2]) careful",)
+    assert outcome.right and outcome.notes == ("it printed dimensions: 2 careful",)
     assert (sys.stdout, sys.stderr) == before
     assert capsys.readouterr() == ("", "")
 
@@ -376,7 +377,7 @@ def test_a_check_under_no_grad_asks_for_gradients_all_the_same():
 
 
 def test_hints_come_one_by_one():
-    exercise = Exercise("kit.pool", "Pool", "easy", 2, functional.mean_pool, lambda: [], [], ["one `x`", "two"], "")
+    exercise = Exercise("kit.pool", "Pool", "easy", 2, functional.mean_pool, dict, [], ["one `x`", "two"], "", "")
     assert repr(exercise.hint()) == "Hint 1 of 2: one `x`"
     assert (
         repr(exercise.hint())
@@ -442,9 +443,10 @@ def evil_exercise():
         "easy",
         2,
         lambda ranking: [name + "!" for name in ranking],
-        lambda: [([EVIL, "b"],)],
+        lambda: {EVIL: ([EVIL, "b"],)},
         [mistake],
         [EVIL, EVIL],
+        EVIL,
         EVIL,
     )
 
@@ -521,12 +523,14 @@ def test_values_are_short_and_tell_apart():
 def test_a_broken_exercise_says_so():
     mistake = Mistake("broken", lambda hidden, mask: hidden.nothing, "It is broken.", "Mend it.")
     exercise = Exercise(
-        "kit.pool", "Pool", "easy", 2, functional.mean_pool, sentence_encoder.mean_pool.cases, [mistake], ["?", "!"], ""
+        "kit.pool", "Pool", "easy", 2, functional.mean_pool, sentence_encoder.mean_pool.cases, [mistake], ["?"], "", ""
     )
     with pytest.raises(RuntimeError, match="kit.pool is broken: mistake 'broken' raised"):
         exercise.check(lambda hidden, mask: hidden.sum(1))
-    exercise = Exercise("kit.pool", "Pool", "easy", 2, functional.mean_pool, lambda: [torch.zeros(1)], [], ["?"], "")
-    with pytest.raises(TypeError, match="tuples of arguments"):
+    exercise = Exercise(
+        "kit.pool", "Pool", "easy", 2, functional.mean_pool, lambda: [torch.zeros(1)], [], ["?"], "", ""
+    )
+    with pytest.raises(TypeError, match="tuple or dict of arguments"):
         exercise.check(functional.mean_pool)
 
 
@@ -541,7 +545,7 @@ def test_a_broken_exercise_says_so():
 def test_a_wrongly_made_exercise_is_refused(name, difficulty, names, message):
     mistakes = [Mistake(each, functional.max_pool, "?", "!") for each in names]
     with pytest.raises(ValueError, match=message):
-        Exercise(name, "Pool", difficulty, 2, functional.mean_pool, lambda: [], mistakes, ["?"], "")
+        Exercise(name, "Pool", difficulty, 2, functional.mean_pool, dict, mistakes, ["?"], "", "")
 
 
 def test_arguments_may_be_named():
@@ -551,9 +555,10 @@ def test_arguments_may_be_named():
         "easy",
         2,
         functional.info_nce,
-        lambda: [dict(zip("ab", simcse.info_nce.argument_sets[0])) | {"temperature": 0.3}],
+        lambda: {"names": dict(zip("ab", simcse.info_nce.argument_sets[0])) | {"temperature": 0.3}},
         [],
-        [],
+        ["?"],
+        "",
         "",
     )
     assert exercise.check(lambda b, a, temperature: functional.info_nce(a, b, temperature)).right

@@ -5,8 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from nbclient import NotebookClient
-from nbformat.v4 import new_code_cell, new_notebook
+from IPython.core.interactiveshell import InteractiveShell
 
 from course_lib import functional
 from course_lib.notebook import exercises
@@ -117,32 +116,53 @@ def test_a_new_module_is_found_by_itself(tmp_path, monkeypatch):
     (tmp_path / "later_method.py").write_text(
         "from course_lib.notebook.exercises.kit import Exercise\n"
         'NOTEBOOK = "99_later"\n'
-        'loss = Exercise("later_method.loss", "Loss", "easy", 3, len, lambda: [([1, 2],)], [], ["?", "!"], "")\n'
+        'loss = Exercise("later_method.loss", "Loss", "easy", 3, len, lambda: {"two": ([1, 2],)}, [], ["?"], "", "")\n'
     )
     monkeypatch.setattr(exercises, "__path__", [*exercises.__path__, str(tmp_path)])
     assert exercises.all_exercises()[-1].name == "later_method.loss"
 
 
-def test_in_a_real_kernel_and_after_it():
-    """An endless loop in a notebook's cell is reported, and another process, this one, knows what was solved."""
-    notebook = new_notebook(
-        cells=[
-            new_code_cell(source)
-            for source in (
-                "from course_lib.notebook.exercises import sentence_encoder",
-                sentence_encoder.mean_pool.solution_source,
-                "sentence_encoder.mean_pool.check(my_mean_pool)",
-                "def my_max_pool(hidden, mask):\n    while True:\n        pass",
-                "sentence_encoder.max_pool.seconds = 1\nsentence_encoder.max_pool.check(my_max_pool)",
-            )
-        ]
-    )
-    NotebookClient(notebook, timeout=300, startup_timeout=300, kernel_name="python3").execute()
-    solved, endless = (
-        [cell.outputs[-1].data[kind] for kind in ("text/plain", "text/html")]
-        for cell in (notebook.cells[2], notebook.cells[4])
-    )
-    assert all("right." in text for text in solved)
-    assert all("was stopped" in text for text in endless)
-    assert "line 2: while True:" in endless[0] or "line 3: pass" in endless[0]
+def test_reset_forgets_the_attempt(capsys):
+    exercise = sentence_encoder.mean_pool
+    exercise.check(my_mean_pool)
+    simcse.info_nce.check(functional.info_nce)
+    exercise.hint()
+    exercise.reset()
+    assert "not solved yet" in repr(exercise.answer()) and "not solved yet" not in repr(simcse.info_nce.answer())
+    assert repr(exercise.hint()).startswith("Hint 1") and "Hint 2" not in repr(exercise.hint().text.split("\n")[0])
+    assert exercise.use(my_mean_pool) is functional.mean_pool
+    assert "not solved yet" in repr(exercise.answer())
+    assert exercise.check(my_mean_pool).right and exercise.use(my_mean_pool) is my_mean_pool
+    said = capsys.readouterr().out.splitlines()
+    assert "forgotten" in said[0] and "the library's function, until you check" in said[1] and "your own" in said[2]
+
+
+def test_reset_of_what_was_never_tried(own_progress_file):
+    simcse.alignment.reset()
+    assert simcse.alignment.use(functional.alignment) is simcse.alignment.reference
+    assert not own_progress_file.exists()
+    assert simcse.alignment.check(functional.alignment).right
+
+
+def test_function_and_check_in_one_cell():
+    """A cell that does not compile grades nothing; an endless loop is reported with its line."""
+    shell = InteractiveShell.instance()
+    shell.run_cell("from course_lib.notebook.exercises import sentence_encoder", store_history=True)
+
+    def cell(source):
+        return shell.run_cell(source + "\nsentence_encoder.mean_pool.check(my_mean_pool)", store_history=True)
+
+    assert cell("def my_mean_pool(hidden, mask):\n    ...").result.status == "not attempted"
+    assert cell(sentence_encoder.mean_pool.solution_source).result.right
     assert "def my_mean_pool(hidden, mask):" in repr(sentence_encoder.mean_pool.answer())
+    broken = cell("def my_mean_pool(hidden, mask):\n    return hidden.mean(1")
+    assert isinstance(broken.error_before_exec, SyntaxError) and broken.result is None
+    shell.run_cell("sentence_encoder.mean_pool.seconds = 0.5")
+    endless = cell("def my_mean_pool(hidden, mask):\n    while True:\n        pass")
+    assert "was stopped" in repr(endless.result)
+    assert any(line in repr(endless.result) for line in ("line 2: while True:", "line 3: pass"))
+
+
+@pytest.fixture(autouse=True)
+def usual_patience(monkeypatch):
+    monkeypatch.setattr(sentence_encoder.mean_pool, "seconds", sentence_encoder.mean_pool.seconds)

@@ -177,7 +177,7 @@ _PAPER = PseudoLabelling(
 )
 _SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
 _BASE, _HUB = str(DATA / "base-encoder"), "bert-base-uncased"
-_FOR_CPU = "a laptop: real learning on the embedded texts", "one to nine minutes on two cores"
+_FOR_CPU = "a laptop: real learning on the embedded texts", "minutes on two cores"
 _FOR_GPU = (
     "Colab's T4 and up: the same texts and base encoder, ten times the steps",
     "at most 15 minutes on a T4 (estimated from an H100)",

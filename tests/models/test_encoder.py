@@ -397,7 +397,7 @@ def test_a_file_a_missing_folder_and_an_unknown_name(tmp_path, monkeypatch):
     [
         ({"pooling": "sum"}, "pooling is 'sum'; choose one of mean, cls, max"),
         ({"pooling": ""}, "pooling is ''"),
-        ({"max_length": 0}, "max_length is 0; this model takes 3 to 512"),
+        ({"max_length": 0}, "max_length is 0; this model takes 3 to 128"),
         ({"max_length": 2}, "max_length is 2"),
         ({"max_length": 513}, "max_length is 513"),
     ],

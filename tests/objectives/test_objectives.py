@@ -144,7 +144,7 @@ def test_the_shipped_encoder_brings_its_head(mlm, sentences):
 
 
 def test_whole_words_are_hidden_or_left_whole(shallow, docs):
-    texts = docs.validation.sentences[:400]
+    texts = docs.validation.sentences[:800]
     mlm = MaskedLanguageModel(shallow(max_length=64), whole_word=True)
     labels = mlm.collate(texts, seeded())["labels"] != -100
     encoded = mlm.encoder.tokenizer(texts, truncation=True, max_length=64)

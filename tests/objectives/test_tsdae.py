@@ -106,7 +106,7 @@ def join_pieces(tokens):
 
 def test_single_tokens_break_words(shallow, docs):
     """What the test above would see without whole_word."""
-    texts = docs.validation.sentences[:200]
+    texts = docs.validation.sentences[:800]
     tsdae = DenoisingAutoEncoder(shallow(max_length=64), whole_word=False)
     tokenizer, batch = tsdae.encoder.tokenizer, tsdae.collate(texts, seeded())
     starts = [tokenizer.convert_ids_to_tokens(row)[1] for row in batch["input_ids"].tolist()]
@@ -117,7 +117,7 @@ def test_an_unknown_word_is_a_word(shallow):
     """It can be deleted, as any other; [CLS] and [SEP] cannot, whatever the probability."""
     tsdae = DenoisingAutoEncoder(shallow(), deletion_probability=0.99)
     unknown = tsdae.encoder.tokenizer.unk_token_id
-    rows = [tsdae.collate(["🙂 array"], seeded(s))["input_ids"][0].tolist() for s in range(20)]
+    rows = [tsdae.collate(["ꙮ array"], seeded(s))["input_ids"][0].tolist() for s in range(20)]
     assert {len(row) for row in rows} == {3} and len({row[1] for row in rows}) == 2
     assert unknown in {row[1] for row in rows}
     assert tsdae.collate([""], seeded())["input_ids"].shape == (1, 2)

@@ -197,7 +197,7 @@ def test_both_collators_damage_within_chance_of_bert_s_rates(mlm, docs, collator
 
 def test_both_collators_may_choose_the_same_tokens(mlm):
     """With probability 1 everything that may be hidden is; an unknown character counts as special in both."""
-    tokenizer, rows = mlm.encoder.tokenizer, mlm.encoder.token_ids(["sort an array 🙂 now", "array"])
+    tokenizer, rows = mlm.encoder.tokenizer, mlm.encoder.token_ids(["sort an array ꙮ now", "array"])
     theirs = DataCollatorForLanguageModeling(tokenizer, mlm_probability=1.0)([{"input_ids": row} for row in rows])
     ids = mlm.encoder.tokenize(rows)["input_ids"]
     assert tokenizer.unk_token_id in ids

@@ -389,7 +389,7 @@ def _paired_bootstrap(a, b, samples=5000, seed=0):
 
 def _interval(call, a, b, samples, seed):
     low, high = call(a, b, samples, seed)
-    few, many = ([call(a, b, count, seed + n)[0] for n in range(1, 13)] for count in (100, 1000))
+    few, many = ([call(a, b, count, seed + n)[0] for n in range(1, 13)] for count in (100, 3000))
     again = [[float(end) for end in call(a, b, 100, seed)] for _ in range(2)]
     return {
         "middle of the interval": (low + high) / 2,

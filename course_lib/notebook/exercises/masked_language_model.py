@@ -14,16 +14,17 @@ NOTEBOOK = "03_masked_language_model"
 
 
 def _texts():
-    """So many tokens that shares come out to a per cent; [CLS] first and [SEP] last in every row."""
+    """So many tokens, in every row and in all, that shares come out to a per cent; [CLS] first, [SEP] at each 25th."""
 
     def text(rows, length, probability, mask_id, vocab_size):
         ids = torch.randint(5, vocab_size, (rows, length), generator=torch.Generator().manual_seed(1))
-        ids[:, 0], ids[:, -1] = 1, 2
         special = torch.zeros_like(ids, dtype=torch.bool)
-        special[:, 0] = special[:, -1] = True
+        special[:, ::25] = special[:, -1] = True
+        ids[special] = 2
+        ids[:, 0] = 1
         return ids, special, probability, mask_id, vocab_size
 
-    return {"a probability of 0.15": text(400, 250, 0.15, 4, 1000), "a probability of 0.4": text(250, 201, 0.4, 3, 500)}
+    return {"a probability of 0.15": text(40, 2500, 0.15, 4, 1000), "a probability of 0.4": text(40, 2501, 0.4, 3, 500)}
 
 
 def _shares(call, ids, special, probability, mask_id, vocab_size):

@@ -278,7 +278,7 @@ def test_one_text_per_line_although_one_is_blank(tmp_path):
 
 def test_wrapped_prose_is_joined(tmp_path, docs):
     prose = [d.text for d in docs.documents if len(d.text.split()) > 60][:5]
-    wrapped = "\n".join(line for text in prose for line in textwrap.wrap(text, 72))
+    wrapped = "\n".join(line for text in prose for line in textwrap.wrap(text, 72, break_on_hyphens=False))
     (tmp_path / "a.txt").write_text(wrapped, encoding="utf-8")
     read = own_text.load(tmp_path)
     assert " ".join(read) == " ".join(" ".join(prose).split()) and "read as paragraphs" in read.notes[0].why

@@ -82,7 +82,7 @@ def test_the_fast_path_trains_what_the_plain_one_trains(fresh, examples, kind, m
     expected = run(plain, texts, config)
     monkeypatch.setattr(loop, "runs_ahead", lambda device: True)
     found = run(fast, texts, config)
-    assert found.losses == pytest.approx(expected.losses, rel=1e-5)
+    assert found.losses == pytest.approx(expected.losses, rel=5e-5)
     for name in ("gradient_norm", "learning_rate", "tokens", "texts"):
         assert [s[name] for s in found.steps] == pytest.approx([s[name] for s in expected.steps], rel=1e-4), name
     assert_same_weights(fast, plain)

@@ -116,16 +116,16 @@ def search(
     if encoder is None and name == "bm25":
         console.print("BM25 compares words alone. A search by meaning needs a trained encoder; run: course compare")
     for rank, hit in enumerate(hits, 1):
-        _show(rank, hit, query, getattr(searcher, "encoder", None))
+        _show(rank, hit, query)
     if not hits:
         console.print("Nothing shares a word with the query. Try an encoder: --encoder base")
     if corpus:
         _show_what_was_left_out(texts)
 
 
-def _show(rank, hit, query, encoder):
-    """Print one result; a long text by its sentence nearest to the query, where there is an encoder to tell."""
-    from course_lib.search import matched_words, nearest_sentence
+def _show(rank, hit, query):
+    """Print one result: a passage of your own text by its place, a function of the documentation by its name."""
+    from course_lib.search import matched_words
     from course_lib.texts.own_text import Passage, printable
 
     words = ", ".join(matched_words(query, hit.text)) or "no word"
@@ -133,9 +133,7 @@ def _show(rank, hit, query, encoder):
         title, text = f"{printable(hit.text.file)}:{hit.text.line}", hit.text.text
         title += f" › {hit.text.heading}" if hit.text.heading else ""
     else:
-        title, text = hit.id, hit.text[:240]
-        if len(hit.text) > 240 and encoder is not None:
-            text = f"… {nearest_sentence(encoder, query, hit.text)[:240]} …"
+        title, text = hit.id, hit.text
     head = f"[bold]{rank}. {escape(title)}[/]  {hit.score:.3f}  [dim]shares {escape(words)}[/]"
     console.print(f"{head}\n   {escape(text)}")
 

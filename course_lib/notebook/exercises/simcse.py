@@ -39,22 +39,22 @@ def _cross_entropy(scores):
 
 def _multiplied(a, b, temperature):
     scores = cosine(a, b) * temperature
-    return F.cross_entropy(scores, _own_row(scores))
+    return _cross_entropy(scores)
 
 
 def _temperature_forgotten(a, b, temperature):
     scores = cosine(a, b)
-    return F.cross_entropy(scores, _own_row(scores))
+    return _cross_entropy(scores)
 
 
 def _dot_products(a, b, temperature):
     scores = a @ b.T / temperature
-    return F.cross_entropy(scores, _own_row(scores))
+    return _cross_entropy(scores)
 
 
 def _columns_normalised(a, b, temperature):
     scores = F.normalize(a, dim=0) @ F.normalize(b, dim=0).T / temperature
-    return F.cross_entropy(scores, _own_row(scores))
+    return _cross_entropy(scores)
 
 
 def _summed(a, b, temperature):
@@ -70,17 +70,17 @@ def _without_itself(a, b, temperature):
 
 def _columns(a, b, temperature):
     scores = cosine(b, a) / temperature
-    return F.cross_entropy(scores, _own_row(scores))
+    return _cross_entropy(scores)
 
 
 def _both_directions(a, b, temperature):
     scores = cosine(a, b) / temperature
-    return (F.cross_entropy(scores, _own_row(scores)) + F.cross_entropy(scores.T, _own_row(scores))) / 2
+    return (_cross_entropy(scores) + _cross_entropy(scores.T)) / 2
 
 
 def _softmax_twice(a, b, temperature):
     scores = (cosine(a, b) / temperature).softmax(1)
-    return F.cross_entropy(scores, _own_row(scores))
+    return _cross_entropy(scores)
 
 
 def _no_logarithm(a, b, temperature):

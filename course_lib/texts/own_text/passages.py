@@ -149,15 +149,19 @@ def _cut(block):
 
 def _between_sentences(block, room):
     held, length, line = [], 0, block.line
+
+    def joined():
+        return block._replace(text=_AFTER_STOP_BLANK.sub("", " ".join(held)), line=line), length
+
     for sentence, pieces, at in _sentences(block.text, block.line, room):
         if held and length + pieces > room:
-            yield block._replace(text=_AFTER_STOP_BLANK.sub("", " ".join(held)), line=line), length
+            yield joined()
             held, length = [], 0
         line = line if held else at
         held.append(sentence)
         length += pieces
     if held:
-        yield block._replace(text=_AFTER_STOP_BLANK.sub("", " ".join(held)), line=line), length
+        yield joined()
 
 
 def _sentences(text, line, room):

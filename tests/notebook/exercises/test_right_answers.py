@@ -172,8 +172,18 @@ def with_numpy(ranked, grades):
     return (hits * hits.cumsum() / np.arange(1, len(hits) + 1)).sum() / total if total else 0
 
 
+def by_precisions(ranked, grades):
+    relevant = [i for i in grades if grades[i] > 0]
+    return sum(
+        sum(j in relevant for j in ranked[: ranked.index(i) + 1]) / (ranked.index(i) + 1)
+        for i in relevant
+        if i in ranked
+    ) / max(len(relevant), 1)
+
+
 RIGHT["evaluation.average_precision"] = [
     with_numpy,
+    by_precisions,
     lambda ranked, grades: (
         sum(
             sum(grades.get(j, 0) > 0 for j in ranked[: ranked.index(i) + 1]) / (ranked.index(i) + 1)
@@ -224,6 +234,15 @@ def with_weights(a, b, samples, seed):
     return list(np.sort(counts @ (a - b) / len(a))[[samples // 40, samples - samples // 40 - 1]])
 
 
+def with_a_quarter(a, b, samples, seed):
+    return with_choice(a, b, samples // 4, seed)
+
+
+def with_weights_to_the_end(a, b, samples, seed):
+    counts = np.random.default_rng(seed + 5).multinomial(len(a), np.full(len(a), 1 / len(a)), size=samples)
+    return list(np.sort(counts @ (a - b) / len(a))[[samples // 40, samples - samples // 40]])
+
+
 def both_systems(a, b, samples=5000, seed=0):
     np.random.seed(seed)
     i = np.random.randint(0, len(a), (samples, len(a)))
@@ -232,7 +251,9 @@ def both_systems(a, b, samples=5000, seed=0):
 
 RIGHT["evaluation.paired_bootstrap"] = [
     with_choice,
+    with_a_quarter,
     with_weights,
+    with_weights_to_the_end,
     both_systems,
     lambda a, b, samples, seed: (
         stats.bootstrap(

@@ -1,7 +1,7 @@
 """Helpers of notebooks that print or tabulate: what they say is what the records and searches hold."""
 
 from course_lib.experiments import load_shipped, report
-from course_lib.notebook.differences import difference_table
+from course_lib.notebook.differences import difference_table, sweep_verdicts
 from course_lib.notebook.hits import print_hits
 from course_lib.search import BM25Search
 
@@ -18,6 +18,16 @@ def test_a_table_of_differences_says_what_the_bootstrap_says():
         assert (other == "–") is (task == "stsb")
     assert "**better**" in cells["Summary → description"][1] and "cannot tell" in cells["See also"][1]
     assert "**worse**" in cells["Summary → description"][2]
+
+
+def test_a_sweep_is_judged_setting_by_setting():
+    """BM25 and the base encoder stand for two settings that are surely worse or better."""
+    base, bm25 = load_shipped("base"), load_shipped("bm25")[:1]
+    better, missing = sweep_verdicts({0.1: base, 0.2: bm25, 0.3: []}, 0.1, "dropout").data.splitlines()
+    expected = report.difference(bm25, base, "questions").difference
+    assert better.startswith("- dropout **0.2** against 0.1, 1 and 1 seeds: better on Summary → description (")
+    assert f"Questions ({expected:+.3f})" in better and "STS-B" not in better and "worse" not in better
+    assert missing == "- dropout **0.3** against 0.1, 0 and 1 seeds: not recorded yet."
 
 
 def test_printed_hits_mark_the_right_answers(capsys):

@@ -20,8 +20,8 @@ class MySimCSE(SimCSE):
         self.info_nce, self.two_views = info_nce, two_views
 
     def forward(self, batch):
-        first, second, _ = self.two_views(self.encoder, batch)
-        return self.info_nce(first, second, self.temperature)
+        first, second, labels = self.two_views(self.encoder, batch)
+        return self.info_nce(first, second[labels], self.temperature)
 
 
 def my_info_nce(a, b, temperature):

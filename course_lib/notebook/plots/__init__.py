@@ -8,6 +8,7 @@ For a figure of your own: `with plots.style(): figure, axes = plt.subplots()`, t
 from course_lib.notebook.plots.diagrams import loss_relations, pipeline
 from course_lib.notebook.plots.labels import words
 from course_lib.notebook.plots.maps import sentence_map
+from course_lib.notebook.plots.measuring import intervals, scatter, wins
 from course_lib.notebook.plots.noise import token_noise
 from course_lib.notebook.plots.paths import alignment_uniformity, frontier
 from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style
@@ -41,12 +42,15 @@ __all__ = [
     "frontier",
     "gains",
     "histogram",
+    "intervals",
     "learning_rates",
     "loss_relations",
     "memory_bars",
     "pipeline",
+    "scatter",
     "sentence_map",
     "similarity_heatmap",
     "token_noise",
     "training_curves",
+    "wins",
 ]

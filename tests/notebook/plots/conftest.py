@@ -217,6 +217,29 @@ FIGURES = {
         {},
         ["See also: seed 0 +0.010"],
     ),
+    "scatter": (
+        [{NASTY: (np.linspace(0, 1, 50), np.linspace(0.5, 0.9, 50)), "A supervised encoder": ([0, 1], [-0.1, 1.0])}],
+        {"xlabel": "Rating", "ylabel": "Cosine"},
+        ["50 points, y from 0.500 to 0.900", "-0.100 to 1.00", NASTY],
+    ),
+    "wins": (
+        [{"Questions": ([1, 0, 0.5, 0], [0, 0, 0.5, 1]), NASTY: ([0.3, 0.3], [0.2, 0.1])}, "all-MiniLM-L6-v2", "BM25"],
+        {},
+        [
+            "Questions: all-MiniLM-L6-v2 better 25%, equal 25%, both 0 25%, BM25 better 25%",
+            f"{NASTY}: all-MiniLM-L6-v2 better 100%",
+        ],
+    ),
+    "intervals": (
+        [
+            {
+                "nDCG@10": {"TSDAE": (0.48, 0.45, 0.5), NASTY: (0.46, 0.43, 0.48)},
+                "Difference": {"in pairs": (0.02, 0.01, 0.04)},
+            }
+        ],
+        {"reference": {"Difference": {"no difference": 0}}},
+        ["TSDAE 0.480 (0.450 to 0.500)", "in pairs 0.020 (0.010 to 0.040)", NASTY],
+    ),
     "memory_bars": ([MEMORY], {}, ["CT 938 MB", "TSDAE, with the logits of all words 1,970 MB", "logits 1,230", NASTY]),
     "pipeline": (
         [

@@ -7,6 +7,7 @@ from course_lib.evaluation.retrieval import (
     evaluate_retrieval,
     ndcg_at_k,
     ndcg_of_pairs,
+    neutral_order,
     rank,
     recall_at_k,
     reciprocal_rank,

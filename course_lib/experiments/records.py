@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -219,10 +219,8 @@ def measure(ranker, tasks: Iterable, sts: tuple | None = None, queries: int | No
     """
     results, ranker = {}, _EncodesOnce(ranker) if hasattr(ranker, "encode") else ranker
     for task in tasks:
-        chosen = dict(list(task.queries.items())[:queries])
-        relevant = {q: task.relevant[q] for q in chosen}
-        corpus = task.corpus if queries is None else _smaller(task.corpus, relevant, 4 * queries)
-        scores = evaluate_retrieval(ranker, chosen, corpus, relevant, drop_identical=True)
+        task = shortened(task, queries)
+        scores = evaluate_retrieval(ranker, task.queries, task.corpus, task.relevant, drop_identical=True)
         per_query = _rounded(scores["per_query"][task.metric])
         value = scores[task.metric]
         results[task.name] = {"title": task.title, "metric": task.metric, "value": value, "per_query": per_query}
@@ -249,12 +247,21 @@ class _EncodesOnce:
         return np.array([self.known[text] for text in texts])
 
 
-def _smaller(corpus, relevant, size):
-    """Every relevant text, and the first `size` of the others."""
+def shortened(task, queries: int | None):
+    """A labelled task with fewer queries.
+
+    task: a RetrievalTask.
+    queries: how many to keep, the first ones; None for the task as it is.
+    Returns a RetrievalTask; its candidates are the answers, and four times as many others as there are queries.
+    """
+    if queries is None:
+        return task
+    chosen = dict(list(task.queries.items())[:queries])
+    relevant = {q: task.relevant[q] for q in chosen}
     answers = {i for judged in relevant.values() for i in judged}
-    others = [i for i in corpus if i not in answers][:size]
-    kept = {*answers, *others}
-    return {i: text for i, text in corpus.items() if i in kept}
+    kept = answers.union([i for i in task.corpus if i not in answers][: 4 * queries])
+    corpus = {i: text for i, text in task.corpus.items() if i in kept}
+    return replace(task, queries=chosen, corpus=corpus, relevant=relevant)
 
 
 def _rounded(values):

@@ -8,9 +8,11 @@ For a figure of your own: `with plots.style(): figure, axes = plt.subplots()`, t
 from course_lib.notebook.plots.diagrams import loss_relations, pipeline
 from course_lib.notebook.plots.labels import words
 from course_lib.notebook.plots.maps import sentence_map
+from course_lib.notebook.plots.measuring import intervals, scatter, wins
 from course_lib.notebook.plots.noise import token_noise
 from course_lib.notebook.plots.paths import alignment_uniformity, frontier
 from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style
+from course_lib.notebook.plots.predictions import best_guesses, token_probabilities
 from course_lib.notebook.plots.results import (
     bootstrap_distribution,
     comparison_bars,
@@ -34,6 +36,7 @@ __all__ = [
     "words",
     "alignment_uniformity",
     "attention_map",
+    "best_guesses",
     "bootstrap_distribution",
     "comparison_bars",
     "comparison_picture",
@@ -42,13 +45,17 @@ __all__ = [
     "frontier",
     "gains",
     "histogram",
+    "intervals",
     "learning_rates",
     "loss_relations",
     "memory_bars",
     "pipeline",
+    "scatter",
     "sentence_map",
     "similarity_heatmap",
     "sweep",
     "token_noise",
+    "token_probabilities",
     "training_curves",
+    "wins",
 ]

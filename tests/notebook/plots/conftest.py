@@ -159,11 +159,22 @@ FIGURES = {
         {"predicted": PREDICTED},
         ["18 tokens", "Deleted, 12 of 18 deleted: “Give shape array", "4 of 18 to predict", "[MASK]"],
     ),
+    "best_guesses": (
+        [{"Sort the ____.": [("array", 0.41), (NASTY, 0.2)], "A $x_i$ ____": [("the", 0.1)]}, ["array", "order"]],
+        {},
+        ["Sort the ____. array 0.41", NASTY + " 0.20 (true: array)", "the 0.10 (true: order)"],
+    ),
+    "token_probabilities": ([WORDS, np.linspace(0, 1, 18)], {}, ["Give 0.000", "elements 0.941", ". 1.00"]),
     "token_noise of a word": ([["torch"], {"Draw 1": [None]}], {}, ["1 tokens", "1 of 1 deleted: “”"]),
     "curves": (
         [{NASTY: [CURVE, [(s, v + 0.1) for s, v in CURVE]], "A name that is long": CURVE}, "nDCG@10"],
         {"references": {"BM25": 0.51}},
         ["2 seeds", "0.250", "0.525", "0.510", NASTY],
+    ),
+    "curves by tokens": (
+        [{"small": [(10**i, 9.0 - i) for i in range(1, 7)], NASTY: [(4e6, 6.3), (5e8, 2.3)]}, "Loss (nats)"],
+        {"log_x": True, "xlabel": "Tokens read", "references": {"Unigram entropy": 6.5}},
+        ["8.00 at 10", "2.30 at 5e+08", "6.50", NASTY],
     ),
     "training_curves": ([training_record()], {}, ["80 steps", "3.00", "0.400", "nDCG@10", "Spearman"]),
     "training_curves of seeds": (
@@ -210,6 +221,29 @@ FIGURES = {
         [{"See also": {"SimCSE": {"seed 0": Difference(0.01, -0.02, 0.03, 0.4)}}}, "Base encoder"],
         {},
         ["See also: seed 0 +0.010"],
+    ),
+    "scatter": (
+        [{NASTY: (np.linspace(0, 1, 50), np.linspace(0.5, 0.9, 50)), "A supervised encoder": ([0, 1], [-0.1, 1.0])}],
+        {"xlabel": "Rating", "ylabel": "Cosine"},
+        ["50 points, y from 0.500 to 0.900", "-0.100 to 1.00", NASTY],
+    ),
+    "wins": (
+        [{"Questions": ([1, 0, 0.5, 0], [0, 0, 0.5, 1]), NASTY: ([0.3, 0.3], [0.2, 0.1])}, "all-MiniLM-L6-v2", "BM25"],
+        {},
+        [
+            "Questions: all-MiniLM-L6-v2 better 25%, equal 25%, both 0 25%, BM25 better 25%",
+            f"{NASTY}: all-MiniLM-L6-v2 better 100%",
+        ],
+    ),
+    "intervals": (
+        [
+            {
+                "nDCG@10": {"TSDAE": (0.48, 0.45, 0.5), NASTY: (0.46, 0.43, 0.48)},
+                "Difference": {"in pairs": (0.02, 0.01, 0.04)},
+            }
+        ],
+        {"reference": {"Difference": {"no difference": 0}}},
+        ["TSDAE 0.480 (0.450 to 0.500)", "in pairs 0.020 (0.010 to 0.040)", NASTY],
     ),
     "memory_bars": ([MEMORY], {}, ["CT 938 MB", "TSDAE, with the logits of all words 1,970 MB", "logits 1,230", NASTY]),
     "pipeline": (

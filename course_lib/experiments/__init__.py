@@ -1,6 +1,6 @@
 """Runs behind the comparison and behind domain adaptation: their table of stages, their records and their report."""
 
-from course_lib.experiments.own_encoder import adapt
+from course_lib.experiments.own_encoder import Adaptation, adapt
 from course_lib.experiments.profiles import PROFILES, Profile, PseudoLabelling, Recipe, current_profile
 from course_lib.experiments.records import RunRecord, load_shipped, measure, shipped_records
 from course_lib.experiments.runs import COMPARISON, Run, as_run, compare, load_or_run

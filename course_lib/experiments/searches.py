@@ -8,11 +8,12 @@ from course_lib.experiments.profiles import Profile
 from course_lib.experiments.runs import COMPARISON, Run, as_run
 from course_lib.models import SentenceEncoder
 from course_lib.search import BM25Search, CachedEncoder, ExactSearch, HybridSearch
+from course_lib.texts.own_text import unread
+from course_lib.texts.own_text.unread import UNREAD
 from course_lib.training import CHECKPOINT
 
 # the encoders that `make course` leaves behind, the best on the validation split first
 BEST_FIRST = ("cropping", "simcse")
-MULTILINGUAL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
 ADAPTED = {"source": ("source",), "genq": ("source", "genq"), "gpl": ("source", "gpl")}  # what notebooks 08, 09 train
 
 
@@ -49,25 +50,20 @@ def searcher(name: str, texts: list[str] | dict, profile: Profile, progress: boo
         raise FileNotFoundError(f"{name!r} has not been trained in the {profile.name} profile yet; {how}")
     else:
         encoder = run.encoder(progress)
-    warn_of_unknown_words(encoder, list(texts.values()) if isinstance(texts, dict) else texts)
+    warn_of_unread_text(encoder, list(texts.values()) if isinstance(texts, dict) else texts)
     return ExactSearch(CachedEncoder(encoder), texts, progress=progress)
 
 
-def warn_of_unknown_words(encoder: SentenceEncoder, texts: Sequence[str], most: float = 0.1) -> None:
+def warn_of_unread_text(encoder: SentenceEncoder, texts: Sequence[str], most: float = UNREAD) -> None:
     """Warn where an encoder cannot read its texts, as one trained on English cannot read Russian.
 
     encoder: whose tokenizer is asked.
     texts: as it would read them.
-    most: the share of unknown word pieces that is accepted; default 0.1.
+    most: the share of its word pieces that may be unknown or single letters; see `texts.own_text.unread`.
     """
-    share = encoder.unknown_share(texts)
-    if share > most:
-        warnings.warn(
-            f"{share:.0%} of the word pieces of these texts are unknown to the encoder. It reads all of them alike, so "
-            "its scores mean little. Search by words, with --encoder bm25, or take an encoder that was trained on this "
-            f"language, such as {MULTILINGUAL} from the hub",
-            stacklevel=3,
-        )
+    said = unread.warning(encoder.tokenizer.backend_tokenizer, texts, most)
+    if said:
+        warnings.warn(said, stacklevel=3)
 
 
 def trained_searchers(texts: list[str] | dict, profile: Profile) -> dict[str, Callable]:

@@ -12,8 +12,8 @@ from pathspec import GitIgnoreSpec
 from course_lib.texts.own_text.report import Report
 
 GENERATED = {"node_modules", "bower_components", "__pycache__", "__MACOSX", "site-packages"}
-# files that mark a virtual environment and a cache
-GENERATED_MARKS = ("pyvenv.cfg", "CACHEDIR.TAG")
+# files that mark a virtual environment, a cache and a model; `course adapt` may have written one among the notes
+GENERATED_MARKS = ("pyvenv.cfg", "CACHEDIR.TAG", "config_sentence_transformers.json", "course-adaptation.json")
 LARGEST_RATIO, SMALLEST_BOMB = 200, 2**26  # an entry of a zip that unpacks to more than both is a bomb
 
 

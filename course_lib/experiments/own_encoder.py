@@ -229,7 +229,7 @@ class Adaptation:
                 with autocast(device, precision):
                     loss = self.objective({name: part.to(device) for name, part in batch.items()})
                 loss.backward()
-                float(loss)
+                float(loss.detach())
                 self.objective.zero_grad()
         self.objective.eval()
         return time.perf_counter() - clock[-1]

@@ -20,7 +20,7 @@ from course_lib.models import SentenceEncoder
 from course_lib.models.checks import check_choice
 from course_lib.models.minilm import MINILM, minilm_folder
 from course_lib.objectives import Objective
-from course_lib.storage import fingerprint, write_atomically
+from course_lib.storage import DATA, fingerprint, write_atomically
 from course_lib.texts.own_text import Passage
 from course_lib.texts.own_text.passages import size
 from course_lib.texts.prose import split_sentences
@@ -72,7 +72,7 @@ class Start:
     finished: bool = True
 
 
-def find_start(start: str | Path | None, profile: Profile) -> Start:
+def find_start(start: str | Path | None) -> Start:
     """The encoder that `start` names: "all-MiniLM-L6-v2" (or None), "base", a folder or a hub name.
 
     Raises FileNotFoundError where all-MiniLM-L6-v2 is not on this machine.
@@ -86,8 +86,7 @@ def find_start(start: str | Path | None, profile: Profile) -> Start:
         return Start(MINILM, folder, "apache-2.0", "supervised: it learned from about a billion labelled pairs")
     if start == "base":
         told = "the course's own, which never saw a label"
-        licence = "mit" if Path(profile.base_encoder).is_dir() else licence_of(profile.base_encoder)
-        return Start("the course's base encoder", profile.base_encoder, licence, told, finished=False)
+        return Start("the course's base encoder", str(DATA / "base-encoder"), "mit", told, finished=False)
     folder = Path(start)
     named = folder.name if folder.is_dir() else str(start)  # a card tells nobody's folders
     return Start(named, str(start), licence_of(folder), "of your choice")
@@ -148,7 +147,7 @@ class Adaptation:
         self.method = method or recommended
         if method and method != recommended:
             self.why = f"your choice; recommended is {recommended}: {self.why}"
-        self.start = find_start(start, profile)
+        self.start = find_start(start)
         self.training, self.held_out = proxies.split_documents(self.passages)
         self.tasks = proxies.proxy_tasks(self.held_out)
         self.texts = _texts_for(self.method, self.training)

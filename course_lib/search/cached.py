@@ -52,7 +52,7 @@ class KeptEmbeddings:
     at_once: so many texts are embedded between two times of writing, so that an interruption costs no more.
     """
 
-    def __init__(self, encoder, path: str | Path, at_once: int = 2048):
+    def __init__(self, encoder, path: str | Path, at_once: int = 8192):
         self.encoder, self.path, self.at_once = encoder, Path(path), at_once
         self.similarity = similarity_of(encoder)
 

@@ -1,7 +1,6 @@
 """An encoder adapted to a reader's own text: what is planned, measured, refused, continued and written."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -325,4 +324,4 @@ def test_minilm_that_is_not_here_is_named_with_what_to_do(monkeypatch):
 
     monkeypatch.setattr(own_encoder, "minilm_folder", absent)
     with pytest.raises(FileNotFoundError, match="--start base"):
-        own_encoder.find_start(None, SimpleNamespace())
+        own_encoder.find_start(None)

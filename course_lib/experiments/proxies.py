@@ -28,7 +28,8 @@ def split_documents(
         follow each other.
     share: of the passages that are held out, about; 0.2.
     most: passages that are held out; 1,000, because they are embedded twice.
-    Returns (for training, held out), in their order. The choice depends on the texts alone, not on names or on chance.
+    Returns (for training, held out), in their order. A passage that stands in a held-out document too is not
+    trained on. The choice depends on the texts alone, not on names or on chance.
     """
     documents, room = _documents(passages), min(share * len(passages), most)
     held_out = set()
@@ -36,8 +37,9 @@ def split_documents(
         if len(document) <= room:
             room -= len(document)
             held_out.update(document)
-    sides = [[p for n, p in enumerate(passages) if (n in held_out) == side] for side in (False, True)]
-    return sides[0], sides[1]
+    measured = [passages[n] for n in sorted(held_out)]
+    texts = {passage.text for passage in measured}
+    return [p for n, p in enumerate(passages) if n not in held_out and p.text not in texts], measured
 
 
 def _documents(passages):

@@ -30,7 +30,10 @@ MINILM_NAMES = ("minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-
 def default_encoders() -> list[str]:
     """The search that nobody chose, by names of encoders: all-MiniLM-L6-v2, or BM25 where that is not on this machine.
 
-    VALIDATION
+    Merging it with BM25 measures no better where it counts. nDCG@10 of the hybrid minus that of MiniLM alone, with its
+    95 % interval: on the validation split +0.008 (-0.008 to +0.024) for summary → description and +0.074 (+0.027 to
+    +0.131) for See also, of 31 queries; in the recorded runs of the target domain, on questions that people would ask,
+    -0.145 (-0.217 to -0.073).
     """
     return ["minilm"] if reference_folder() else [BM25]
 

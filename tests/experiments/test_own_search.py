@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from course_lib.experiments import OwnSearch, own_search
+from course_lib.experiments import OwnSearch, own_search, searches
 from course_lib.models.light import LightEncoder
 from course_lib.search import KeptEmbeddings
 from course_lib.storage import DATA
@@ -209,8 +209,12 @@ def test_hybrid_is_short_for_two(notes, monkeypatch):
     merged = OwnSearch(notes, ["hybrid"])
     assert merged.title == "all-MiniLM-L6-v2 (supervised) and BM25, merged"
     assert merged.search("key", 4) == OwnSearch(notes, ["base", "bm25"]).search("key", 4)
-    with pytest.raises(FileNotFoundError, match="has not been trained"):
-        OwnSearch(notes, ["tsdae"], profile="smoke")
+
+
+def test_what_the_comparison_trained_is_found_by_its_name(notes, monkeypatch):
+    asked = []
+    monkeypatch.setattr(searches, "trained_folder", lambda name, profile: asked.append((name, profile.name)) or BASE)
+    assert OwnSearch(notes, ["tsdae"], profile="smoke").title == "tsdae" and asked == [("tsdae", "smoke")]
 
 
 def test_the_best_sentence(notes):

@@ -160,7 +160,7 @@ class Adaptation:
             self.objective: Objective = stage.objective(self.encoder, **self.recipe.options)
         if len(self.texts) < max(2, self.objective.smallest_batch):
             raise ValueError(
-                f"the text gives {len(self.texts)} examples for {self.method}, and training compares texts"
+                f"the text gives {len(self.texts)} examples for {self.method}, too few to compare; add some"
             )
         self.examples = self.objective.prepare(self.texts, self.recipe.max_length)
         self.config = _config(self.recipe, len(self.examples))

@@ -1,6 +1,10 @@
 """`course …`: what this machine has, the comparison, a search, and an encoder adapted to your own text."""
 
+import json
+import re
+import shlex
 import shutil
+import sys
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 
 class Commands(typer.core.TyperGroup):
@@ -86,83 +92,165 @@ def compare(
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(help="What you look for, in your own words.")],
-    encoder: Annotated[str | None, typer.Option(help="bm25, base, simcse …, hybrid, gpl, or a model's path.")] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="bm25, base, minilm, simcse …, hybrid, gpl, or a model's path; given twice, they are merged."
+        ),
+    ] = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="Let a cross-encoder read the best 50 again.")] = False,
     results: Annotated[int, typer.Option("--results", "-k", min=1, help="How many to show.")] = 5,
     corpus: Annotated[Path | None, typer.Option(help=f"Your own text: {KINDS}.")] = None,
     column: ColumnOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, for other programs.")] = False,
     profile: ProfileOption = None,
 ):
-    """Search your Python documentation, or your own text, by meaning."""
-    from course_lib import experiments
+    """Search your Python documentation, or your own text, by meaning.
+
+    Of your own text, what was read and embedded is kept in the course's cache folder; after a change only the new
+    passages are embedded. Without --encoder it is searched by all-MiniLM-L6-v2, and by words (BM25) where that model
+    is not on this machine or cannot read the language.
+    """
     from course_lib.search import Reranked
-    from course_lib.texts import own_text
 
     if not query.strip():
         _fail(ValueError('the query is empty; say what you look for, as in: course search "merge two tables"'))
     try:
-        chosen = experiments.current_profile(profile)
-        name = encoder or experiments.default_search(chosen)
         if column and not corpus:
             raise ValueError("--column names a column of your own table; give the table too: --corpus FILE")
-        texts = own_text.load(corpus, column) if corpus else experiments.load_docs().search_texts
-        searcher = experiments.searcher(name, texts, chosen)
-        found = Reranked(searcher, experiments.load_cross_encoder()) if rerank else searcher
-        hits = found.search(query, k=results)
+        found = _search_in(corpus, encoder or [], column, profile, not as_json or sys.stderr.isatty())
+        ranked = Reranked(found, _cross_encoder()) if rerank else found
+        hits = ranked.search(query, k=results)
     except (ValueError, OSError, TypeError) as error:
         _fail(error)
-    title = experiments.search_title(name, chosen) + (", re-ranked by the cross-encoder" if rerank else "")
-    console.print(f"{len(texts):,} texts, searched with: {title}")
-    if encoder is None and name == "bm25":
-        console.print("BM25 compares words alone. A search by meaning needs a trained encoder; run: course compare")
-    for rank, hit in enumerate(hits, 1):
-        _show(rank, hit, query)
-    if not hits:
-        console.print("Nothing shares a word with the query. Try an encoder: --encoder base")
-    if corpus:
-        _show_what_was_left_out(texts)
-
-
-def _show(rank, hit, query):
-    """Print one result: a passage of your own text by its place, a function of the documentation by its name."""
-    from course_lib.search import matched_words
-    from course_lib.texts.own_text import Passage, printable
-
-    words = ", ".join(matched_words(query, hit.text)) or "no word"
-    if isinstance(hit.text, Passage):
-        title, text = f"{printable(hit.text.file)}:{hit.text.line}", hit.text.text
-        title += f" › {hit.text.heading}" if hit.text.heading else ""
+    if as_json:
+        typer.echo(json.dumps([_as_row(hit) for hit in hits], indent=1))
     else:
-        title, text = hit.id, hit.text
-    head = f"[bold]{rank}. {escape(title)}[/]  {hit.score:.3f}  [dim]shares {escape(words)}[/]"
-    console.print(f"{head}\n   {escape(text)}")
+        title = found.title + (", re-ranked by the cross-encoder" if rerank else "")
+        console.print(f"{len(found.passages):,} texts, searched with: {title}", soft_wrap=True)
+        if found.hint:
+            console.print(found.hint)
+        for rank, (hit, sentence) in enumerate(zip(hits, found.best_sentences(query, [hit.text for hit in hits])), 1):
+            _show(rank, hit, query, sentence)
+        if not hits:
+            console.print("Nothing shares a word with the query. Try an encoder: --encoder minilm")
+    if corpus:
+        _show_what_was_left_out(found.passages, to=Console(stderr=True, width=WIDTH) if as_json else console)
+
+
+def _search_in(corpus, encoders, column, profile, progress):
+    """The search in a reader's own text, or in the documentation."""
+    from course_lib import experiments
+
+    if corpus:
+        return experiments.OwnSearch(corpus, encoders, column, profile, progress)
+    chosen = experiments.current_profile(profile)
+    return experiments.DocumentationSearch(encoders, chosen, progress)
+
+
+def _cross_encoder():
+    from course_lib import experiments
+
+    return experiments.load_cross_encoder()
+
+
+def _as_row(hit):
+    """One result for --json; a function of the documentation has its name as heading, and neither file nor line."""
+    from course_lib.texts.own_text import Passage
+
+    passage = hit.text if isinstance(hit.text, Passage) else Passage(hit.text, headings=(str(hit.id),))
+    place = {"file": passage.file, "heading": passage.heading, "line": passage.line}
+    return {"text": passage.text, **place, "score": round(float(hit.score), 6)}
+
+
+def _show(rank, hit, query, sentence):
+    """Print one result: where it stands, then its text with the best sentence and the query's words in it marked."""
+    from course_lib.search import matched_words
+    from course_lib.texts.own_text import Passage, place
+
+    words = matched_words(query, hit.text)
+    own = isinstance(hit.text, Passage)
+    head = Text(f"{rank}. ") + Text(place(hit.text) if own else str(hit.id), style="bold")
+    if own and hit.text.heading:
+        head.append(f" › {hit.text.heading}")
+    head.append(f"  {hit.score:.3f}  ").append(f"shares {', '.join(words) or 'no word'}", style="dim")
+    console.print(head, soft_wrap=True)
+    text = hit.text.text if own else hit.text
+    shown = Text(text, style="dim")
+    if len(sentence) < len(text) and sentence in text:
+        start = text.index(sentence)
+        shown.stylize("not dim", start, start + len(sentence))
+    elif sentence:
+        shown = Text(text)
+    for word in words:
+        shown.highlight_regex(rf"(?<!\w){re.escape(word)}(?!\w)", style="bold underline not dim")
+    console.print(Padding(shown, (0, 0, 0, 3), expand=False))
 
 
 @app.command()
 def adapt(
     corpus: Annotated[Path, typer.Argument(help=f"Your own text: {KINDS}.")],
     output: Annotated[Path, typer.Argument(help="A new folder for the encoder.")],
-    start: Annotated[str | None, typer.Option(help="The path or hub name of another encoder.")] = None,
+    start: Annotated[
+        str, typer.Option(help="all-MiniLM-L6-v2 (supervised), base (never saw a label), a path or a hub name.")
+    ] = "all-MiniLM-L6-v2",
+    method: Annotated[
+        str | None, typer.Option(help="cropping, simcse, tsdae, ct or ct_in_batch; by default what fits the text.")
+    ] = None,
     column: ColumnOption = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Train this many steps, not the profile's.")] = None,
     profile: ProfileOption = None,
 ):
-    """Adapt a finished encoder, all-MiniLM-L6-v2 or another, to your own text without a label (notebook 10)."""
+    """Train a sentence encoder further on your own text, without a label, and measure what that changed.
+
+    The method is cropping, the strongest without labels in the course's recorded runs; for texts of a line SimCSE,
+    because little is left of them when they are cropped. all-MiniLM-L6-v2 is the better start for most people.
+
+    What changed is measured without labels, on documents kept out of training: does a heading find its passage, and
+    the first half of a passage the second? Nothing is ever overwritten.
+    """
     from course_lib import experiments
+    from course_lib.experiments import own_encoder, proxies
     from course_lib.texts import own_text
 
     try:
-        chosen, texts = experiments.current_profile(profile), own_text.load(corpus, column)
-        _show_what_was_left_out(texts)
-        console.print(f"{len(texts):,} texts. Ctrl-C stops; the same command continues.")
-        record = experiments.adapt(texts, output, chosen, start, steps)
+        chosen = experiments.current_profile(profile)
+        own_encoder.check_output(output)
+        passages = own_text.load(corpus, column)
+        _show_what_was_left_out(passages)
+        duplicates = f", {passages.duplicates:,} more were duplicates" if passages.duplicates else ""
+        console.print(f"{len(passages):,} texts{duplicates}. Ctrl-C stops; the same command continues.")
+        adaptation = experiments.Adaptation(passages, output, chosen, start, method, steps)
+        _show_facts(adaptation.plan())
+        record, gains = adaptation.run()
     except (ValueError, OSError, TypeError, FloatingPointError) as error:
         _fail(error)
-    console.print(str(record), highlight=False)
-    console.print(f'Try it:\ncourse search "…" --corpus {corpus} --encoder {output}', soft_wrap=True)
+    console.print(str(record).partition("\n")[0])
+    _show_gains(gains)
+    console.print(f"{proxies.conclusion(gains)}.", style="bold")
+    again = f'course search "…" --corpus {shlex.quote(str(corpus))} --encoder {shlex.quote(str(output))}'
+    console.print(f"Model and card: {escape(str(output))}\nTry it:\n{escape(again)}", soft_wrap=True)
 
 
-def _show_what_was_left_out(reading):
+def _show_facts(facts):
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    for what, value in facts.items():
+        table.add_row(what, escape(value))
+    console.print(table)
+
+
+def _show_gains(gains):
+    table = Table(box=None, padding=(0, 1))
+    for column in ("nDCG@10, without labels", "queries", "before", "after", "difference (95 %)", ""):
+        table.add_column(column, justify="right" if column in ("queries", "before", "after") else "left")
+    for gain in gains:
+        change = "{:+.3f} ({:+.3f} to {:+.3f})".format(*gain.difference[:3])
+        table.add_row(gain.task, f"{gain.queries}", f"{gain.before:.3f}", f"{gain.after:.3f}", change, gain.verdict)
+    if gains:
+        console.print(table)
+
+
+def _show_what_was_left_out(reading, to=None):
     """Print a table of the files that were not read, and of what else a reader has to know about the others."""
     from course_lib.texts.own_text import grouped
 
@@ -173,7 +261,7 @@ def _show_what_was_left_out(reading):
     for kind, count, why, names in rows:
         table.add_row(kind, f"{count:,}", escape(why), escape(names))
     if rows:
-        console.print(table, style="dim")
+        (to or console).print(table, style="dim")
 
 
 def _show_warning(message, *_):

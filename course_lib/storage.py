@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
-import torch
-from torch import nn
 from tqdm.auto import tqdm
 
 _INSTALLED = Path(__file__).parent / "data"  # a wheel puts the data here; in a checkout it is at the root
 DATA = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "data"  # what ships with the course
+CHECKPOINT = "checkpoint.safetensors"  # in the folder of a training that was interrupted
 # what a model's output depends on beside its weights
 MODEL_SETTINGS = ("pooling", "max_length", "normalize")
 
@@ -154,11 +153,21 @@ def _pieces(thing):
         for key in sorted(thing, key=repr):
             yield from (*_pieces(key), *_pieces(thing[key]))
         yield "}"
-    elif torch.is_tensor(thing):
-        content = thing.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-        yield from (str(thing.dtype), tuple(thing.shape), content)
     elif isinstance(thing, np.ndarray):
         yield from (str(thing.dtype), thing.shape, thing.tobytes())
+    elif hasattr(thing, "cache_key"):
+        yield from (type(thing).__name__, *_pieces(thing.cache_key()))
+    else:
+        yield from _pieces_of_model(thing)
+
+
+def _pieces_of_model(thing):
+    import torch  # seconds, which a search in kept embeddings need not wait for
+    from torch import nn
+
+    if torch.is_tensor(thing):
+        content = thing.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        yield from (str(thing.dtype), tuple(thing.shape), content)
     elif isinstance(thing, nn.Module):
         yield type(thing).__name__
         if hasattr(thing, "tokenizer"):
@@ -167,7 +176,5 @@ def _pieces(thing):
         for module in thing.modules():
             yield from ((name, getattr(module, name)) for name in MODEL_SETTINGS if hasattr(module, name))
         yield from _pieces({**dict(thing.named_parameters()), **dict(thing.named_buffers())})
-    elif hasattr(thing, "cache_key"):
-        yield from (type(thing).__name__, *_pieces(thing.cache_key()))
     else:
         raise TypeError(f"a {type(thing).__name__} has no fingerprint; pass numbers, texts, models or searches")

@@ -1,5 +1,6 @@
 """The command line: answers that help, exit codes that scripts can trust."""
 
+import json
 import os
 import signal
 import subprocess
@@ -108,6 +109,87 @@ def test_adapt_keeps_an_encoder_that_search_and_the_library_load(run, docs, tmp_
     assert found.exit_code == 0 and f"1. {notes}:1  " in " ".join(found.output.split("\n"))
     again = run("adapt", str(notes), str(folder))
     assert again.exit_code == 2 and "holds a model already" in " ".join(again.output.split())
+    default = run("search", "the shortest path in a graph", "--corpus", str(notes))
+    assert default.exit_code == 0 and "searched with: all-MiniLM-L6-v2" in default.output
+
+
+def test_adapt_says_what_it_will_do_before_and_what_changed_afterwards(run, docs, tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for n, document in enumerate(docs.validation.documents[:300]):
+        text = "\n\n".join(" ".join(paragraph) for paragraph in document.paragraphs)
+        (folder / f"{n}.md").write_text(f"# {document.name}\n\n{text}\n", encoding="utf-8")
+    (folder / "photo.png").write_bytes(b"no text")
+    result = run("adapt", str(folder), str(tmp_path / "out"), "--start", "base", "--steps", "2", "--method", "simcse")
+    said = " ".join(result.output.split())
+    assert result.exit_code == 0, result.output
+    order = [
+        ".png is of a kind",
+        "texts. Ctrl-C stops",
+        "measured on",
+        "never saw a label",
+        "your choice; recommended is",
+    ]
+    order += ["2 steps of 32 texts", "on this machine", "finished: 2 steps", "heading → passage", "Model and card"]
+    places = [said.index(part) for part in order]
+    assert places == sorted(places)
+    assert any(begin in said for begin in ("Better than before", "No difference can be told", "Worse than before"))
+    assert (tmp_path / "out" / "README.md").is_file()
+
+
+@pytest.mark.parametrize("target", ["notes", "model", "data/base-encoder", "file"])
+def test_adapt_refuses_every_folder_that_holds_something(run, tmp_path, target, shallow):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "a.txt").write_text(NOTES)
+    (tmp_path / "file").write_text("mine")
+    if target == "model":
+        shallow().save(tmp_path / "model")
+    output = PROFILES["cpu"].base_encoder if target.startswith("data") else str(tmp_path / target)
+    before = {p: p.read_bytes() for p in [*tmp_path.rglob("*")] if p.is_file()}
+    result = run("adapt", str(notes), output)
+    assert result.exit_code == 2 and "name a new folder" in " ".join(result.output.split())
+    assert "Training" not in result.output and "texts" not in result.stdout
+    assert {p: p.read_bytes() for p in [*tmp_path.rglob("*")] if p.is_file()} == before
+
+
+def test_adapt_warns_of_a_language_that_its_start_cannot_read(run, tmp_path):
+    sentences = (f"Котёл номер {n} обслуживается каждый октябрь, ключ от дома {n * 7} у соседей." for n in range(40))
+    (tmp_path / "notes.txt").write_text("\n\n".join(sentences), encoding="utf-8")
+    result = run("adapt", str(tmp_path / "notes.txt"), str(tmp_path / "out"), "--start", "base", "--steps", "1")
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 0 and "% of the word pieces of these texts are unknown" in said and "--start" in said
+
+
+def test_json_is_all_there_is_on_stdout(run, tmp_path, docs):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text("# Haus\n\n## Kessel\n\nDer [rot]Kessel[/rot] wird im Oktober gewärtet.\n", "utf-8")
+    (folder / "photo.jpg").write_bytes(b"\xff\xd8")
+    with open(os.fsencode(folder) + b"/caf\xe9.txt", "w") as file:
+        file.write("Bread needs flour.")
+    result = run("search", "Kessel", "--encoder", "bm25", "--corpus", str(folder), "--json")
+    (row,) = json.loads(result.stdout)
+    assert row.pop("score") > 0 and row == {
+        "text": "Der [rot]Kessel[/rot] wird im Oktober gewärtet.",
+        "file": str(folder / "a.md"),
+        "heading": "Haus › Kessel",
+        "line": 5,
+    }
+    assert "photo.jpg" in result.stderr
+    assert (
+        json.loads(run("search", "nothing of it", "--encoder", "bm25", "--corpus", str(folder), "--json").stdout) == []
+    )
+    assert json.loads(run("search", "flour", "--encoder", "bm25", "--corpus", str(folder), "--json").stdout)[0]["file"]
+    failed = run("search", "x", "--corpus", str(tmp_path / "absent"), "--json")
+    assert failed.exit_code == 2 and failed.stdout == "" and "absent" in failed.stderr
+    rows = json.loads(run("search", "compute the pseudo-inverse", "--encoder", "bm25", "--json", "-k", "3").stdout)
+    assert [set(row) for row in rows] == [{"text", "file", "heading", "line", "score"}] * 3
+
+
+def test_several_encoders_are_merged(run, notes):
+    result = run("search", "cat", "--encoder", "base", "--encoder", "bm25", "--corpus", notes)
+    assert "searched with: the course's base encoder and BM25, merged" in result.output
 
 
 def test_a_stopped_adapt_goes_on_from_its_checkpoint(docs, tmp_path, monkeypatch):

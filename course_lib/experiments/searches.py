@@ -7,13 +7,16 @@ from pathlib import Path
 from course_lib.experiments.comparison import COMPARISON
 from course_lib.experiments.profiles import Profile
 from course_lib.experiments.runs import Run, as_run
+from course_lib.experiments.stages import load_docs
 from course_lib.models import SentenceEncoder
 from course_lib.search import BM25Search, CachedEncoder, ExactSearch, HybridSearch
+from course_lib.search.exact import Hits
+from course_lib.texts.own_text import unread
+from course_lib.texts.own_text.unread import UNREAD
 from course_lib.training import CHECKPOINT
 
 # the encoders that `make course` leaves behind, the best on the validation split first
 BEST_FIRST = ("cropping", "simcse")
-MULTILINGUAL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
 ADAPTED = {"source": ("source",), "genq": ("source", "genq"), "gpl": ("source", "gpl")}  # what notebooks 08, 09 train
 
 
@@ -45,30 +48,69 @@ def searcher(name: str, texts: list[str] | dict, profile: Profile, progress: boo
                 f"the training in {name} was interrupted; finish it, or delete {CHECKPOINT} to use it as it is"
             )
         encoder = SentenceEncoder.from_pretrained(name)
-    elif run.stages and not run.is_trained():
-        how = "notebooks 08 and 09 do" if name in ADAPTED else f"run: course compare {name}"
-        raise FileNotFoundError(f"{name!r} has not been trained in the {profile.name} profile yet; {how}")
     else:
+        if run.stages:
+            _check_trained(name, run, profile)
         encoder = run.encoder(progress)
-    warn_of_unknown_words(encoder, list(texts.values()) if isinstance(texts, dict) else texts)
+    warn_of_unread_text(encoder, list(texts.values()) if isinstance(texts, dict) else texts)
     return ExactSearch(CachedEncoder(encoder), texts, progress=progress)
 
 
-def warn_of_unknown_words(encoder: SentenceEncoder, texts: Sequence[str], most: float = 0.1) -> None:
+def trained_folder(name: str, profile: Profile) -> Path | None:
+    """The folder of an encoder that was trained under a name of `searcher`; None for a name that stands for none.
+
+    Raises FileNotFoundError for a method that has not been trained.
+    """
+    run = named_run(name, profile)
+    if run is None or not run.stages:
+        return None
+    _check_trained(name, run, profile)
+    return run.folder / "encoder"
+
+
+def _check_trained(name, run, profile):
+    if not run.is_trained():
+        how = "notebooks 08 and 09 do" if name in ADAPTED else f"run: course compare {name}"
+        raise FileNotFoundError(f"{name!r} has not been trained in the {profile.name} profile yet; {how}")
+
+
+def warn_of_unread_text(encoder: SentenceEncoder, texts: Sequence[str], most: float = UNREAD) -> None:
     """Warn where an encoder cannot read its texts, as one trained on English cannot read Russian.
 
     encoder: whose tokenizer is asked.
     texts: as it would read them.
-    most: the share of unknown word pieces that is accepted; default 0.1.
+    most: the share of its word pieces that may be unknown or single letters; see `texts.own_text.unread`.
     """
-    share = encoder.unknown_share(texts)
-    if share > most:
-        warnings.warn(
-            f"{share:.0%} of the word pieces of these texts are unknown to the encoder. It reads all of them alike, so "
-            "its scores mean little. Search by words, with --encoder bm25, or take an encoder that was trained on this "
-            f"language, such as {MULTILINGUAL} from the hub",
-            stacklevel=3,
-        )
+    said = unread.warning(encoder.tokenizer.backend_tokenizer, texts, most)
+    if said:
+        warnings.warn(said, stacklevel=3)
+
+
+class DocumentationSearch:
+    """A search in the documentation of the installed packages, as `course search` shows it.
+
+    names: as `searcher` takes them; of several the rankings are merged. By default `default_search`.
+    profile, progress: as in `searcher`.
+
+    passages: the texts.
+    title, hint: for the lines above the results.
+    """
+
+    def __init__(self, names: Sequence[str], profile: Profile, progress: bool = True):
+        self.passages, chosen = load_docs().search_texts, list(names) or [default_search(profile)]
+        searches = [searcher(name, self.passages, profile, progress) for name in chosen]
+        self._found_by = HybridSearch(searches) if len(searches) > 1 else searches[0]
+        self.title = " and ".join(search_title(name, profile) for name in chosen)
+        alone = "BM25 compares words alone. A search by meaning needs a trained encoder; run: course compare"
+        self.hint = alone if not names and chosen == ["bm25"] else ""
+
+    def search(self, query: str | list[str], k: int = 10) -> Hits:
+        """As `ExactSearch.search`."""
+        return self._found_by.search(query, k)
+
+    def best_sentences(self, query: str, texts: Sequence[str]) -> list[str]:
+        """The texts as they are: they are short."""
+        return list(texts)
 
 
 def trained_searchers(texts: list[str] | dict, profile: Profile) -> dict[str, Callable]:

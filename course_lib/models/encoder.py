@@ -131,17 +131,6 @@ class SentenceEncoder(Model):
         options = {"truncation": True, "max_length": max_length or self.max_length, "return_attention_mask": False}
         return self.tokenizer(list(texts), return_token_type_ids=False, **options)["input_ids"]
 
-    def unknown_share(self, texts: Sequence[str], sample: int = 500) -> float:
-        """The share of word pieces that the tokenizer does not know, so that the encoder reads them all alike: [UNK].
-
-        texts: strings.
-        sample: so many of them are looked at, evenly spread; default 500.
-        Returns 0 to 1; 0 for a tokenizer that knows every byte.
-        """
-        some = texts[:: max(1, len(texts) // sample)]
-        ids = [i for row in self.token_ids(some) for i in row[1:-1]]
-        return ids.count(self.tokenizer.unk_token_id) / max(len(ids), 1)
-
     def tokenize(self, texts: Sequence[str] | list[list[int]]) -> dict[str, Tensor]:
         """Tokenise and pad on the right.
 

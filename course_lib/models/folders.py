@@ -14,13 +14,12 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from course_lib.models.layout import POOLING_FLAGS, read_settings
 from course_lib.storage import replacing
 
 StrPath = str | os.PathLike
 Device = str | torch.device | None
 
-# The pooling modes of SentenceEncoder, and the flag that Sentence Transformers stored for each before version 6.
-POOLING_FLAGS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
 # What tells one kind of model folder from another: no such file of an earlier model may describe a new one.
 _DESCRIPTIONS = ("config", "modules", "sentence_bert_config", "config_sentence_transformers", "query_generator")
 
@@ -161,47 +160,9 @@ def read_sentence_transformers(source: str | Path) -> dict[str, object]:
     """Read how a Sentence Transformers model makes vectors from token vectors.
 
     source: a folder or a hub name.
-    Returns {"normalize", "similarity", "do_lower_case"} and, where the model names them, "pooling" and "max_length";
-    {} for a model without modules.json.
-    Raises ValueError for layers, similarities and prompts that SentenceEncoder does not have; OSError as `saved_file`.
+    Returns and raises as `layout.read_settings`; OSError as `saved_file`.
     """
-    modules = saved_json(source, "modules.json")
-    if modules is None:
-        return {}
-    kinds = {module["type"].rpartition(".")[2]: module for module in modules}
-    if other := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
-        raise _unknown(source, f"has a {other[0]} layer, which SentenceEncoder does not know")
-    model = saved_json(source, "config_sentence_transformers.json") or {}
-    similarity = model.get("similarity_fn_name") or "cosine"
-    if similarity not in ("cosine", "dot"):
-        raise _unknown(source, f"compares vectors by {similarity}; SentenceEncoder knows cosine and dot")
-    if prompts := sorted(name for name, text in (model.get("prompts") or {}).items() if text):
-        raise _unknown(source, f"puts a prompt before its texts ({', '.join(prompts)}), which SentenceEncoder does not")
-    transformer = saved_json(source, "sentence_bert_config.json") or {}
-    lower_case = bool(transformer.get("do_lower_case"))
-    settings = {"normalize": "Normalize" in kinds, "similarity": similarity, "do_lower_case": lower_case}
-    if transformer.get("max_seq_length"):
-        settings["max_length"] = transformer["max_seq_length"]
-    if "Pooling" in kinds:
-        pooling = saved_json(source, f"{kinds['Pooling']['path']}/config.json") or {}
-        settings["pooling"] = _saved_pooling(source, pooling)
-    return settings
-
-
-def _saved_pooling(source, config):
-    """The pooling in a Sentence Transformers pooling file: one flag per mode before version 6, then a name."""
-    names = {flag: name for name, flag in POOLING_FLAGS.items()}
-    flags = [names.get(key, key) for key, value in config.items() if key.startswith("pooling_mode_") and value]
-    chosen = config.get("pooling_mode", flags)
-    chosen = [chosen] if isinstance(chosen, str) else chosen
-    if len(chosen) != 1 or chosen[0] not in POOLING_FLAGS:
-        how = " and ".join(map(str, chosen)) or "nothing"
-        raise _unknown(source, f"pools by {how}; SentenceEncoder knows {', '.join(POOLING_FLAGS)}")
-    return chosen[0]
-
-
-def _unknown(source, what):
-    return ValueError(f"{source} {what}. Load it with sentence_transformers.SentenceTransformer")
+    return read_settings(source, lambda name: saved_json(source, name))
 
 
 def write_sentence_transformers(

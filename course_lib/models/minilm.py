@@ -2,9 +2,8 @@
 
 import hashlib
 import importlib.util
+from functools import lru_cache
 from pathlib import Path
-
-from huggingface_hub import snapshot_download
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of model.safetensors
@@ -20,9 +19,12 @@ def minilm_folder(download: bool = True) -> Path:
     if spec is not None:
         folder = Path(next(iter(spec.submodule_search_locations))) / "model"
     else:
+        from huggingface_hub import snapshot_download
+
         files = ["*.json", "*.txt", "model.safetensors"]
         folder = Path(snapshot_download(MINILM, allow_patterns=files, local_files_only=not download))
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    weights = folder / "model.safetensors"
+    digest = _digest(weights, weights.stat().st_mtime_ns)
     if digest != MINILM_SHA256:
         raise ValueError(f"{folder} does not hold the published weights of all-MiniLM-L6-v2 (SHA-256 {digest})")
     return folder
@@ -34,3 +36,8 @@ def reference_folder() -> Path | None:
         return minilm_folder(download=False)
     except (OSError, ValueError):
         return None
+
+
+@lru_cache(maxsize=1)
+def _digest(path, changed):
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,12 +2,13 @@
 
 import re
 import sys
+import unicodedata
 from typing import Any
 
 import numpy as np
 
 from course_lib.search.exact import Hit, Hits, Texts, check_k, ids_and_texts, top
-from course_lib.texts.checks import check_texts
+from course_lib.texts.checks import UNSPACED, check_texts
 
 # what bm25s and Lucene leave out of English by default
 STOP_WORDS = frozenset(
@@ -15,6 +16,21 @@ STOP_WORDS = frozenset(
     "there these they this to was will with".split()
 )
 _BETWEEN_WORDS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")  # splits identifiers too: random_state, DataFrame
+_CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+_RUNS = re.compile(f"[{UNSPACED}]+|[^{UNSPACED}]+")
+
+
+class _Separated(dict):
+    """For `str.translate`: what stands between words becomes a blank. An accent or a vowel sign is part of its word."""
+
+    def __missing__(self, code):
+        kind = unicodedata.category(chr(code))
+        self[code] = code if kind[0] in "LMN" else None if kind == "Cf" else " "
+        return self[code]
+
+
+_SEPARATED = _Separated()
 
 
 class BM25Search:
@@ -89,7 +105,10 @@ def matched_words(query: str, text: str) -> list[str]:
 
 
 def tokenize(text: str) -> list[str]:
-    """The words that BM25 compares: lower case, no stop words, identifiers split into parts, plurals made singular."""
+    """The words that BM25 compares: lower case, no stop words, identifiers split into parts, plurals made singular.
+
+    Of Chinese, Japanese, Thai and other scripts without blanks, pairs of characters, as in Lucene's CJK analyser.
+    """
     return [_singular(word) for word in map(str.lower, _words(text)) if word not in STOP_WORDS]
 
 
@@ -111,7 +130,17 @@ def _library():
 
 
 def _words(text):
-    return [word for word in _BETWEEN_WORDS.split(text) if word]
+    if text.isascii():
+        return [word for word in _BETWEEN_WORDS.split(text) if word]
+    parts = unicodedata.normalize("NFC", text).translate(_SEPARATED).split()
+    return [word for part in parts for run in _RUNS.findall(part) for word in _words_of_run(run) if word]
+
+
+def _words_of_run(run):
+    """The words of a run of letters: of a script without blanks, every two characters that follow each other."""
+    if not _UNSPACED.match(run):
+        return _CAMEL_CASE.split(run)
+    return [run[n : n + 2] for n in range(max(len(run) - 1, 1))]
 
 
 def _singular(word):

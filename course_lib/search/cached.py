@@ -1,5 +1,10 @@
-"""Embeddings of large corpora, kept in the cache."""
+"""Embeddings that are kept: of large corpora in the cache, of a reader's own text passage by passage."""
 
+import contextlib
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -36,3 +41,45 @@ class CachedEncoder:
     def cache_key(self):
         """What the embeddings depend on, for `storage.fingerprint`."""
         return self.encoder
+
+
+class KeptEmbeddings:
+    """An encoder that keeps the embeddings of a changing set of texts, and embeds only those that are new.
+
+    encoder: has `encode(texts, batch_size, progress=…)` and `similarity`.
+    path: the file in which they are kept; texts that are not asked for the next time leave it. Queries, which are
+        asked for one by one, are not kept.
+    at_once: so many texts are embedded between two times of writing, so that an interruption costs no more.
+    """
+
+    def __init__(self, encoder, path: str | Path, at_once: int = 8192):
+        self.encoder, self.path, self.at_once = encoder, Path(path), at_once
+        self.similarity = similarity_of(encoder)
+
+    def encode(self, texts, batch_size: int = 64, progress: bool = False) -> np.ndarray:
+        """As `SentenceEncoder.encode`."""
+        if len(texts) < 2:
+            return self.encoder.encode(texts, batch_size)
+        keys = [blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
+        known = self._read()
+        new = [n for n, key in enumerate(keys) if key not in known]
+        for start in range(0, len(new), self.at_once):
+            part = new[start : start + self.at_once]
+            rows = self.encoder.encode([texts[n] for n in part], batch_size, progress=progress)
+            known.update(zip((keys[n] for n in part), rows))
+            self._write({key: known[key] for key in keys if key in known})
+        if not new and len(known) > len(set(keys)):
+            self._write({key: known[key] for key in keys})
+        return np.stack([known[key] for key in keys])
+
+    def _read(self):
+        try:
+            held = load_file(self.path)
+            return dict(zip((key.tobytes() for key in held["keys"]), held["embeddings"]))
+        except (OSError, SafetensorError, KeyError):
+            return {}  # absent or damaged
+
+    def _write(self, known):
+        keys = np.frombuffer(b"".join(known), dtype=np.uint8).reshape(-1, 16)
+        with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to stop
+            write_atomically(self.path, save({"keys": keys, "embeddings": np.stack(list(known.values()))}))

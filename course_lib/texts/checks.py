@@ -1,6 +1,9 @@
-"""The check for a list of texts, with the same error messages everywhere."""
+"""What every layer knows about texts: the check for a list of them, and scripts that are written without blanks."""
 
 from collections.abc import Mapping, Sequence
+
+# characters for a regular expression: Thai, Lao, Burmese, Khmer, kana, Chinese
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 
 
 def check_texts(texts: Sequence[str], name: str = "texts", ids: Sequence | None = None) -> None:

@@ -10,10 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from course_lib.storage import replacing
+from course_lib.storage import CHECKPOINT, replacing
 from course_lib.training.record import TrainingRecord
 
-CHECKPOINT = "checkpoint.safetensors"
 FORMAT = 2  # of the file; 1 had no number, and other names for some settings
 MAY_CHANGE = ("precision", "checkpoint_every", "compile")  # precision is compared after "auto" has been resolved
 

@@ -17,6 +17,7 @@ from course_lib import functional
 from course_lib.notebook import build, widgets
 from course_lib.objectives import SimCSE
 from course_lib.search import BM25Search, ExactSearch, Reranked
+from course_lib.search.exact import Hit
 from course_lib.training import TrainingConfig
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -498,3 +499,49 @@ def test_the_map_is_flattened_as_principal_components(encoder):
 def test_groups_that_do_not_fit_are_named(encoder):
     with pytest.raises(ValueError, match="4 rows|for 2 groups"):
         widgets.sentence_map(encoder, SENTENCES, ["a", "b"])
+
+
+# --------------------------------------------------------------------------- judging
+
+
+class Finds:
+    """A search that finds always the same."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def search(self, query, k=3):
+        return [Hit(0, 1.0, self.text)]
+
+
+def press(panel, name):
+    next(b for b in controls(panel, ipywidgets.Button) if b.description == name).click()
+
+
+def test_two_searches_are_judged_blind_and_the_verdict_has_an_interval():
+    queries = [f"query {n}" for n in range(12)]
+    panel = widgets.judge_searches({"first": Finds("good text"), "second": Finds(NASTY)}, queries)
+    sides, asked = [], []
+    while panel.query:
+        page = Reader(shown(panel))
+        assert "first" not in page.text and "second" not in page.text and "script" not in page.elements
+        asked.append(panel.query)
+        sides.append("good text" in page.inside["td"][0])
+        press(panel, "left is better" if sides[-1] else "right is better")
+    assert set(asked) == set(queries) and asked != queries and set(sides) == {True, False}
+    assert panel.verdicts == dict.fromkeys(asked, 1) and "first is preferred" in shown(panel)
+    press(panel, "back")
+    assert panel.query == asked[-1] and len(panel.verdicts) == 11
+    press(panel, "no difference")
+    assert panel.verdicts[asked[-1]] == 0 and "11 times first, 0 times second, 1 times neither" in panel.still()
+
+
+def test_judging_does_not_tell_a_difference_that_is_not_there():
+    panel = widgets.judge_searches({"first": Finds("a"), "second": Finds("b")}, [f"query {n}" for n in range(10)])
+    for n in range(10):
+        press(panel, "left is better" if n % 2 else "right is better")
+    assert "do not tell which is better" in shown(panel)
+    with pytest.raises(ValueError, match="two are judged"):
+        widgets.judge_searches({"first": Finds("a")}, ["x"])
+    with pytest.raises(ValueError, match="names one twice"):
+        widgets.judge_searches({"first": Finds("a"), "second": Finds("b")}, ["x", "x"])

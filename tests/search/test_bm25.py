@@ -183,3 +183,27 @@ def test_a_jax_that_is_installed_is_not_started(tmp_path):
         [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
     )
     assert told.stdout.splitlines() == ["['opens a file']", "started"], told.stderr
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("चाबी पड़ोसियों", ["चाबी", "पड़ोसियों"]),  # vowel signs are no boundary
+        ("Cafe\u0301s na\u00efve\u200b", ["café", "naïve"]),
+        ("予備の鍵", ["予備", "備の", "の鍵"]),
+        ("鍵", ["鍵"]),
+        ("pandas表", ["panda", "表"]),
+        ("مفتاح، الجيران", ["مفتاح", "الجيران"]),
+        ("randomState_été", ["random", "state", "été"]),
+    ],
+)
+def test_words_of_other_scripts(text, words):
+    from course_lib.search.bm25 import tokenize
+
+    assert tokenize(text) == words
+
+
+def test_scripts_without_blanks_are_searched():
+    search = BM25Search(["锅炉每年十月保养。", "钥匙在邻居那里。", "面包需要面粉。"])
+    assert [hit.id for hit in search.search("邻居的钥匙")] == [1]
+    assert matched_words("钥匙", "钥匙在邻居那里。") == ["钥匙"]

@@ -179,6 +179,41 @@ def test_a_large_file_is_read_piece_by_piece(tmp_path):
     found.close()
 
 
+@pytest.fixture
+def hostile(tmp_path):
+    """200 hostile files and one that is good."""
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "good.md").write_text("# House\n\nThe boiler is hot.\n")
+    pairs = [(content, ending) for content in CONTENTS for ending in (*own_text.ENDINGS, ".zip")]
+    for number, (content, ending) in enumerate(RANDOM.sample(pairs, 200)):
+        (folder / f"[red]{number}\n{content}{ending}").write_bytes(CONTENTS[content])
+    return folder
+
+
+@pytest.mark.slow
+def test_commands_survive_hostile_files(hostile, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from course_lib.cli import app
+
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    before = tree(hostile)
+    for _ in range(2):  # the second time what was kept of them
+        search = ["search", "the boiler", "--corpus", str(hostile), "--json", "--encoder", "bm25"]
+        result = CliRunner().invoke(app, search)
+        assert result.exit_code == 0 and result.exception is None, result.output
+        assert json.loads(result.stdout)[0]["text"].startswith("The boiler is hot")  # one of them is cut
+        read, said = own_text.load(hostile, progress=False, keep=True), " ".join(result.stderr.split())
+        assert f"{read.files:,} files read" in said and "Traceback" not in said
+    shown = CliRunner().invoke(app, [*search[:4], "--encoder", "bm25"])
+    assert shown.exit_code == 0 and "good.md:3 › House" in " ".join(shown.output.split())
+    adapt = ["adapt", str(hostile), str(tmp_path / "out"), "--start", "base", "--steps", "1", "--profile", "smoke"]
+    result = CliRunner().invoke(app, adapt)
+    assert result.exit_code == 0 and result.exception is None, result.output
+    assert tree(hostile) == before and {p.name for p in tmp_path.iterdir()} == {"notes", "cache", "out"}
+
+
 # --------------------------------------------------------------------------- properties
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=400)

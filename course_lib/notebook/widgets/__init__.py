@@ -6,6 +6,7 @@ included.
 """
 
 from course_lib.notebook.widgets.dashboard import training_dashboard
+from course_lib.notebook.widgets.judging import judge_searches
 from course_lib.notebook.widgets.maps import sentence_map
 from course_lib.notebook.widgets.noise import noise_sliders
 from course_lib.notebook.widgets.panel import Panel, as_text
@@ -16,6 +17,7 @@ from course_lib.notebook.widgets.temperature import temperature_slider
 __all__ = [
     "Panel",
     "as_text",
+    "judge_searches",
     "noise_sliders",
     "search_box",
     "sentence_map",

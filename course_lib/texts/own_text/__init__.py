@@ -11,8 +11,9 @@ from tqdm.auto import tqdm
 
 from course_lib.texts.own_text import files, plain_text
 from course_lib.texts.own_text.decoding import Say, lines_of, open_text
+from course_lib.texts.own_text.kept import LARGEST, Kept
 from course_lib.texts.own_text.passages import UNITS, Block, Passage, passages_of
-from course_lib.texts.own_text.report import Remark, Report, grouped, printable
+from course_lib.texts.own_text.report import Remark, Report, grouped, place, printable
 
 _PLAIN = (".txt", ".text")
 _TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -44,7 +45,13 @@ class Reading(list):
         self.files, self.skipped, self.notes, self.duplicates = report.files, report.skipped, report.notes, duplicates
 
 
-def load(path: str | Path, column: str | None = None, unit: str | None = None, progress: bool = True) -> Reading:
+def load(
+    path: str | Path,
+    column: str | None = None,
+    unit: str | None = None,
+    progress: bool = True,
+    keep: bool = False,
+) -> Reading:
     """Load the passages of a file or folder, as `train`, the objectives and the searches take them.
 
     path: a file (ENDINGS lists the kinds), a zip or a folder of such files. Of a folder, hidden files and what a
@@ -53,11 +60,12 @@ def load(path: str | Path, column: str | None = None, unit: str | None = None, p
     unit: "line", "paragraph" or "sentence" for one text per such. By default a passage is a paragraph, several items of
         a list, some rows of a table; no longer than an encoder reads.
     progress: whether to show a bar where reading takes more than a second.
+    keep: whether to keep what was read in the cache, and to read again only the files that have changed since.
     Returns a Reading, which is a list of Passages; a Passage is a string.
     Raises FileNotFoundError where the path does not exist, ValueError where nothing can be read; both say what to do.
     """
     report, seen, count = Report(), {}, 0
-    for passage in passages(path, column, unit, progress, report):
+    for passage in passages(path, column, unit, progress, report, keep):
         count += 1
         seen.setdefault(str(passage), passage)
     if not seen:
@@ -71,10 +79,11 @@ def passages(
     unit: str | None = None,
     progress: bool = True,
     report: Report | None = None,
+    keep: bool = False,
 ) -> Iterator[Passage]:
     """The passages of a path one by one, for text that is larger than memory; duplicates stay.
 
-    path, column, unit, progress: as in `load`.
+    path, column, unit, progress, keep: as in `load`.
     report: is told what was skipped and how files were read.
     Raises as `load`, but where there is no text.
     """
@@ -88,10 +97,29 @@ def passages(
         needs = f"needs a table ({', '.join(_TABLES)})"
         raise ValueError(f"`column` {column!r} {needs}, and {path.name!r} is or has none; leave it out")
     total = sum(source.size for source in sources)
+    kept = Kept(path, column, unit) if keep and total <= LARGEST else None
     options = {"unit": "B", "unit_scale": True, "delay": 1, "leave": False}
     with tqdm(total=total, desc="Reading", disable=not progress, **options) as bar:
         for source in sources:
-            yield from _read(source, column, unit, report, bar)
+            reading = _read(source, column, unit, report, bar)
+            yield from reading if kept is None else _read_or_kept(source, reading, kept, report, bar)
+    if kept is not None:
+        kept.save()
+
+
+def _read_or_kept(source, reading, kept, report, bar):
+    """The passages of a file and what there is to remark, as they were kept, or as they are read now."""
+    if (known := kept.find(source)) is not None:
+        found, whole, skipped, notes = known
+        report.files += whole
+        report.skipped += skipped
+        report.notes += notes
+        bar.update(source.size)
+    else:
+        files, skips, notes = report.files, len(report.skipped), len(report.notes)
+        found = list(reading)
+        kept.add(source, found, report.files > files, report.skipped[skips:], report.notes[notes:])
+    yield from found
 
 
 def _ending(source):

@@ -12,8 +12,8 @@ from pathspec import GitIgnoreSpec
 from course_lib.texts.own_text.report import Report
 
 GENERATED = {"node_modules", "bower_components", "__pycache__", "__MACOSX", "site-packages"}
-# files that mark a virtual environment and a cache
-GENERATED_MARKS = ("pyvenv.cfg", "CACHEDIR.TAG")
+# files that mark a virtual environment, a cache and a model; `course adapt` may have written one among the notes
+GENERATED_MARKS = ("pyvenv.cfg", "CACHEDIR.TAG", "config_sentence_transformers.json", "course-adaptation.json")
 LARGEST_RATIO, SMALLEST_BOMB = 200, 2**26  # an entry of a zip that unpacks to more than both is a bomb
 
 
@@ -23,11 +23,15 @@ class Source(NamedTuple):
     name: its path, as the reader gave it; of an entry of a zip the zip's path and the entry's.
     size: in bytes.
     open: returns a binary file.
+    stamp: other numbers after every change of the file: size, times of change, number.
+    changed_at: when that was last, in seconds.
     """
 
     name: str
     size: int
     open: Callable[[], BinaryIO]
+    stamp: tuple[int, ...]
+    changed_at: float
 
 
 def find(path: Path, endings: Collection[str], report: Report) -> list[Source]:
@@ -53,7 +57,13 @@ def find(path: Path, endings: Collection[str], report: Report) -> list[Source]:
 
 
 def _source(path):
-    return Source(str(path), path.stat().st_size, lambda: open(path, "rb"))
+    found = path.stat()
+    return Source(str(path), found.st_size, lambda: open(path, "rb"), *_stamp(found))
+
+
+def _stamp(found):
+    stamp = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    return stamp, max(found.st_mtime, found.st_ctime)
 
 
 def _in_folder(root, endings, report):
@@ -136,6 +146,7 @@ def _in_zip(path, endings, report):
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise ValueError(f"a damaged zip: {error}") from None
+    stamp = _stamp(path.stat())
     for entry in sorted((e for e in archive.infolist() if not e.is_dir()), key=lambda e: e.filename):
         *folders, name = PurePosixPath(entry.filename).parts or [""]
         why = next(filter(None, map(_why_no_part, (f for f in folders if f != ".."))), None) or (
@@ -144,7 +155,7 @@ def _in_zip(path, endings, report):
         if why:
             report.skip(f"{path}/{entry.filename}", why)
         else:
-            yield Source(f"{path}/{entry.filename}", entry.file_size, lambda e=entry: archive.open(e))
+            yield Source(f"{path}/{entry.filename}", entry.file_size, lambda e=entry: archive.open(e), *stamp)
 
 
 def _why_no_entry(entry, name):

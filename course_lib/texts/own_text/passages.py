@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
+from course_lib.texts.checks import UNSPACED
 from course_lib.texts.prose import split_sentences
 
 LONGEST = 100  # word pieces by `size`, with the headings; encoders of sentences read 128 or more
@@ -14,9 +15,7 @@ _HEADINGS = LONGEST // 4  # of which the headings may take so many
 _WINDOW = 2000  # characters in which sentences are looked for at once
 UNITS = ("line", "paragraph", "sentence")
 
-# characters of scripts that are written without blanks: Thai, Lao, Burmese, Khmer, kana, Chinese
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_PIECE = re.compile(rf"[{_UNSPACED}]|[^\W\d_{_UNSPACED}]{{1,8}}|\d{{1,3}}|[^\w\s]|_")
+_PIECE = re.compile(rf"[{UNSPACED}]|[^\W\d_{UNSPACED}]{{1,8}}|\d{{1,3}}|[^\w\s]|_")
 _AFTER_STOP, _AFTER_STOP_BLANK = re.compile("(?<=[。！？])"), re.compile("(?<=[。！？]) ")
 
 
@@ -72,6 +71,13 @@ class Passage(str):
         shown = _that_fit(headings)
         passage = super().__new__(cls, f"{shown}\n{text}" if shown else text)
         passage.text, passage.file, passage.heading, passage.line = text, file, " › ".join(headings), line
+        return passage
+
+    @classmethod
+    def restored(cls, shown: str, text: str, heading: str, line: int, file: str) -> "Passage":
+        """A passage as it was: `shown` is what stands before the text for a search and an encoder."""
+        passage = super().__new__(cls, shown + text)
+        passage.text, passage.file, passage.heading, passage.line = text, file, heading, line
         return passage
 
 

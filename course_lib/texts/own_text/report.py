@@ -52,6 +52,19 @@ def grouped(remarks: Iterable[Remark], examples: int = 3) -> list[tuple[int, str
     return rows
 
 
+# what a passage's line counts in files that have none
+_UNITS = {".pdf": "page", ".ipynb": "cell", ".parquet": "row", ".docx": "paragraph"}
+
+
+def place(passage) -> str:
+    """Where a passage stands, as an editor opens it: "notes/a.md:12"; of a file without lines "notes/a.pdf, page 3".
+
+    passage: a Passage.
+    """
+    unit = _UNITS.get(Path(passage.file).suffix.lower())
+    return printable(passage.file) + (f", {unit} {passage.line}" if unit else f":{passage.line}")
+
+
 def printable(name: str) -> str:
     """A file's name for the screen: line breaks and bytes that are no text cannot disturb what is around it."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)

@@ -446,6 +446,18 @@ block = Exercise(
             "Add its input: `norm_2(x + feed_forward(x))`, where `x` is the result of the first line.",
         ),
         Mistake(
+            "only attention",
+            lambda x, attend, feed_forward, norm_1, norm_2: norm_1(x + attend(x)),
+            "The second step is missing: nothing passes through the feed-forward part.",
+            "Do the same with `feed_forward` and `norm_2`, on the result of the first step.",
+        ),
+        Mistake(
+            "only feed-forward",
+            lambda x, attend, feed_forward, norm_1, norm_2: norm_2(x + feed_forward(x)),
+            "The result of attention is lost.",
+            "Give it a name and pass it on: `x = norm_1(x + attend(x))`.",
+        ),
+        Mistake(
             "first norm forgotten",
             _no_first_norm,
             "The sum of `x` and attention is not normalised.",

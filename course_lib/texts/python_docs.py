@@ -58,6 +58,22 @@ def _repeats(documents, held_out):
     return found
 
 
+def same_words(sentences: Iterable[str], least: int = 4) -> list[tuple[str, str]]:
+    """Find pairs of sentences that are made of the same words in another order.
+
+    sentences: any texts.
+    least: the fewest words that a sentence must have; default 4.
+    Returns one pair per set of words, in the order in which the sentences came.
+    """
+    orders = defaultdict(dict)  # {sorted words: {words in their order: sentence}}
+    for sentence in sentences:
+        words = normalized(sentence).split()
+        if len(words) >= least:
+            orders[tuple(sorted(words))].setdefault(tuple(words), sentence)
+    found = (list(group.values()) for group in orders.values())
+    return [(group[0], group[1]) for group in found if len(group) > 1]
+
+
 def windows(sentences: Iterable[str], words: int) -> Iterator[list[str]]:
     """Group neighbouring sentences.
 

@@ -216,3 +216,16 @@ def _seconds(action):
     start = time.process_time()
     action()
     return time.process_time() - start
+
+
+def test_same_words_in_another_order():
+    sentences = [
+        "Convert degrees to radians.",
+        "A sentence of its own.",
+        "Convert radians, to degrees!",
+        "CONVERT degrees to radians",
+        "Sort it",
+        "It: sort",
+    ]
+    assert python_docs.same_words(sentences) == [(sentences[0], sentences[2])]
+    assert python_docs.same_words(sentences, least=2)[1] == ("Sort it", "It: sort")

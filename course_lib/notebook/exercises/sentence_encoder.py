@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: attention with a mask, heads, LayerNorm and pooling."""
+"""Exercises of notebook 01: LayerNorm, attention with a mask, heads, a transformer layer and pooling."""
 
 import torch
 import torch.nn.functional as F
@@ -338,6 +338,190 @@ layer_norm = Exercise(
         return centred / (variance + eps).sqrt() * weight + bias
     """,
     "Each token is brought to mean 0 and variance 1 by its own numbers alone, before the learnt scale and shift.",
+)
+
+# --------------------------------------------------------------------------- a transformer layer
+
+
+def mix_neighbours(x):
+    return 0.5 * x.roll(1, dims=1) - 0.8 * x
+
+
+def mix_everything(x):
+    return 2.0 * x.mean(1, keepdim=True) + 0.3 * x
+
+
+def bend(x):
+    return torch.tanh(1.5 * x) - 0.4 * x
+
+
+def square(x):
+    return 0.3 * x * x + 0.5
+
+
+def narrow_norm(x):
+    return 0.5 * F.layer_norm(x, x.shape[-1:]) + 0.2
+
+
+def wide_norm(x):
+    return 1.7 * F.layer_norm(x, x.shape[-1:]) - 0.6
+
+
+def _layers():
+    """Inputs of a layer; the parts are small functions with two different norms, so that the order shows."""
+    x, longer = (torch.randn(shape, generator=torch.Generator().manual_seed(5)) for shape in ((2, 3, 4), (1, 5, 6)))
+    return {
+        "two texts of three tokens": (x, mix_neighbours, bend, narrow_norm, wide_norm),
+        "other parts, and the norms exchanged": (x, mix_everything, square, wide_norm, narrow_norm),
+        "one text of five tokens, d = 6": (longer, mix_everything, bend, narrow_norm, wide_norm),
+    }
+
+
+def _block(x, attend, feed_forward, norm_1, norm_2):
+    x = norm_1(x + attend(x))
+    return norm_2(x + feed_forward(x))
+
+
+def _no_first_residual(x, attend, feed_forward, norm_1, norm_2):
+    x = norm_1(attend(x))
+    return norm_2(x + feed_forward(x))
+
+
+def _no_second_residual(x, attend, feed_forward, norm_1, norm_2):
+    return norm_2(feed_forward(norm_1(x + attend(x))))
+
+
+def _no_first_norm(x, attend, feed_forward, norm_1, norm_2):
+    x = x + attend(x)
+    return norm_2(x + feed_forward(x))
+
+
+def _no_second_norm(x, attend, feed_forward, norm_1, norm_2):
+    x = norm_1(x + attend(x))
+    return x + feed_forward(x)
+
+
+def _norm_of_the_input(x, attend, feed_forward, norm_1, norm_2):
+    x = x + attend(norm_1(x))
+    return x + feed_forward(norm_2(x))
+
+
+def _norm_of_the_part(x, attend, feed_forward, norm_1, norm_2):
+    x = x + norm_1(attend(x))
+    return x + norm_2(feed_forward(x))
+
+
+def _side_by_side(x, attend, feed_forward, norm_1, norm_2):
+    return norm_2(norm_1(x + attend(x)) + feed_forward(x))
+
+
+def _first_input_added_again(x, attend, feed_forward, norm_1, norm_2):
+    return norm_2(x + feed_forward(norm_1(x + attend(x))))
+
+
+block = Exercise(
+    "sentence_encoder.block",
+    "A transformer layer",
+    "easy",
+    5,
+    _block,
+    _layers,
+    [
+        Mistake(
+            "no residuals",
+            lambda x, attend, feed_forward, norm_1, norm_2: norm_2(feed_forward(norm_1(attend(x)))),
+            "Both parts replace their input; nothing is added to it.",
+            "Add the input to what each part returns, and normalise the sum: `norm_1(x + attend(x))`.",
+        ),
+        Mistake(
+            "first residual forgotten",
+            _no_first_residual,
+            "The result of attention replaces `x`.",
+            "Add them: `norm_1(x + attend(x))`.",
+        ),
+        Mistake(
+            "second residual forgotten",
+            _no_second_residual,
+            "The result of the feed-forward part replaces its input.",
+            "Add its input: `norm_2(x + feed_forward(x))`, where `x` is the result of the first line.",
+        ),
+        Mistake(
+            "only attention",
+            lambda x, attend, feed_forward, norm_1, norm_2: norm_1(x + attend(x)),
+            "The second step is missing: nothing passes through the feed-forward part.",
+            "Do the same with `feed_forward` and `norm_2`, on the result of the first step.",
+        ),
+        Mistake(
+            "only feed-forward",
+            lambda x, attend, feed_forward, norm_1, norm_2: norm_2(x + feed_forward(x)),
+            "The result of attention is lost.",
+            "Give it a name and pass it on: `x = norm_1(x + attend(x))`.",
+        ),
+        Mistake(
+            "first norm forgotten",
+            _no_first_norm,
+            "The sum of `x` and attention is not normalised.",
+            "Put `norm_1` around the first sum.",
+        ),
+        Mistake(
+            "second norm forgotten",
+            _no_second_norm,
+            "The second sum is not normalised.",
+            "Put `norm_2` around the second sum.",
+        ),
+        Mistake(
+            "pre-norm",
+            _norm_of_the_input,
+            "Each part reads a normalised input. That is pre-norm, the order of GPT-2 and of most newer models.",
+            "BERT normalises after the sum: `norm_1(x + attend(x))`.",
+        ),
+        Mistake(
+            "norm of the part alone",
+            _norm_of_the_part,
+            "The result of each part is normalised and then added.",
+            "First the sum, then the norm of the sum: `norm_1(x + attend(x))`.",
+        ),
+        Mistake(
+            "side by side",
+            _side_by_side,
+            "The feed-forward part reads the layer's input; it should read the result of the first step.",
+            "Give the result of the first step a name, and pass it on: `x = norm_1(x + attend(x))`.",
+        ),
+        Mistake(
+            "first input added again",
+            _first_input_added_again,
+            "The second sum adds the input of the layer; it should add the result of the first step.",
+            "What is added is what the part has read: `norm_2(x + feed_forward(x))`, with the new `x`.",
+        ),
+        Mistake(
+            "norms exchanged",
+            lambda x, attend, feed_forward, norm_1, norm_2: _block(x, attend, feed_forward, norm_2, norm_1),
+            "`norm_1` and `norm_2` are exchanged.",
+            "`norm_1` follows attention, `norm_2` the feed-forward part.",
+        ),
+        Mistake(
+            "one norm for both",
+            lambda x, attend, feed_forward, norm_1, norm_2: _block(x, attend, feed_forward, norm_1, norm_1),
+            "`norm_1` is used for both sums.",
+            "Each has learned weights of its own: `norm_2` follows the feed-forward part.",
+        ),
+        Mistake(
+            "feed-forward first",
+            lambda x, attend, feed_forward, norm_1, norm_2: _block(x, feed_forward, attend, norm_1, norm_2),
+            "The feed-forward part comes before attention.",
+            "Attention first: it is what lets the feed-forward part see other tokens.",
+        ),
+    ],
+    [
+        "Two lines, one per part. Each adds what the part returns to what it has read, and normalises the sum.",
+        "The first line is `x = norm_1(x + attend(x))`.",
+    ],
+    """
+    def my_block(x, attend, feed_forward, norm_1, norm_2):
+        x = norm_1(x + attend(x))
+        return norm_2(x + feed_forward(x))
+    """,
+    "Each part only adds to the token vectors, and the norm of the sum is what the next part reads.",
 )
 
 # --------------------------------------------------------------------------- pooling

@@ -129,6 +129,20 @@ RIGHT["sentence_encoder.layer_norm"] = [
     lambda x, weight, bias, eps: torch.native_layer_norm(x, weight.shape, weight, bias, eps)[0],
 ]
 
+
+def with_names(x, attend, feed_forward, norm_1, norm_2):
+    attended = attend(x)
+    between = norm_1(torch.stack([x, attended]).sum(0))
+    changed = feed_forward(between)
+    return norm_2(changed.add(between))
+
+
+RIGHT["sentence_encoder.block"] = [
+    with_names,
+    lambda x, attend, feed_forward, norm_1, norm_2: norm_2((y := norm_1(attend(x) + x)) + feed_forward(y)),
+    lambda x, a, f, n, m: (lambda y: m(torch.add(y, f(y))))(n(torch.add(x, a(x)))),
+]
+
 RIGHT["sentence_encoder.mean_pool"] = [
     lambda hidden, mask: torch.stack([h[m == 1].sum(0) / max(int(m.sum()), 1) for h, m in zip(hidden, mask)]),
     lambda hidden, mask: torch.einsum("btd,bt->bd", hidden, mask / mask.sum(1, keepdim=True).clamp(min=1)),

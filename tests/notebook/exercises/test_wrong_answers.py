@@ -143,6 +143,28 @@ WRONG["sentence_encoder.layer_norm"] = [
     ),
 ]
 
+
+def added_in_place(x, attend, feed_forward, norm_1, norm_2):
+    x += attend(x)
+    x = norm_1(x)
+    return norm_2(x + feed_forward(x))
+
+
+WRONG["sentence_encoder.block"] = [
+    added_in_place,
+    (lambda x, a, f, n, m: m(f(n(a(x)))), "no residuals"),
+    (lambda x, a, f, n, m: (lambda y: y + f(m(y)))(x + a(n(x))), "pre-norm"),
+    (lambda x, a, f, n, m: (lambda y: m(y + a(y)))(n(x + f(x))), "feed-forward first"),
+    (lambda x, a, f, n, m: n(a(x) + x), "only attention"),
+    (lambda x, a, f, n, m: (n(x + a(x)), m(x + f(x)))[1], "only feed-forward"),
+    lambda x, a, f, n, m: x + a(x) + f(x + a(x)),
+    lambda x, a, f, n, m: (lambda y: m(y + f(y)))(n(x - a(x))),
+    lambda x, a, f, n, m: (lambda y: m(y + y + f(y)))(n(x + a(x))),
+    lambda x, a, f, n, m: (lambda y: m(y + f(y)))(n(x + a(x).detach())),
+    lambda x, a, f, n, m: (lambda y: m(y + f(y)))(n(a(x) * x)),
+    lambda x, a, f, n, m: (lambda y: m(x + y + f(y)))(n(x + a(x))),
+]
+
 WRONG["sentence_encoder.mean_pool"] = [
     lambda hidden, mask: (hidden * mask[..., None]).sum(1) / (mask.sum(1, True) + 1),
     lambda hidden, mask: (hidden * mask[..., None]).sum(1) / mask.sum(1, True).clamp(min=2),

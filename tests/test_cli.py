@@ -127,8 +127,8 @@ def test_adapt_says_what_it_will_do_before_and_what_changed_afterwards(run, docs
         ".png is of a kind",
         "texts. Ctrl-C stops",
         "measured on",
-        "never saw a label",
         "your choice; recommended is",
+        "never saw a label",
     ]
     order += ["2 steps of 32 texts", "on this machine", "finished: 2 steps", "heading → passage", "Model and card"]
     places = [said.index(part) for part in order]

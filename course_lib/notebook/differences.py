@@ -16,7 +16,8 @@ def difference_table(records: list[RunRecord], baselines: dict[str, list[RunReco
     baselines: {title: records}; a system that was not measured on a task has a dash.
     Returns a table.
     """
-    headings = ["Task", f"{records[0].title}, mean of {len(records)} seed(s)", *(f"minus {b}" for b in baselines)]
+    seeds = f", mean of {len(records)} seeds" if len(records) > 1 else ""
+    headings = ["Task", records[0].title + seeds, *(f"minus {b}" for b in baselines)]
     lines = [headings, ["---", *["---:"] * (len(headings) - 1)]]
     for task, result in records[0].results.items():
         mean = sum(r.results[task]["value"] for r in records) / len(records)

@@ -11,6 +11,7 @@ from course_lib.notebook.plots.maps import sentence_map
 from course_lib.notebook.plots.noise import token_noise
 from course_lib.notebook.plots.paths import alignment_uniformity, frontier
 from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style
+from course_lib.notebook.plots.queries import judgement_bars, nuclei, pointer_map
 from course_lib.notebook.plots.results import (
     bootstrap_distribution,
     comparison_bars,
@@ -41,10 +42,13 @@ __all__ = [
     "frontier",
     "gains",
     "histogram",
+    "judgement_bars",
     "learning_rates",
     "loss_relations",
     "memory_bars",
+    "nuclei",
     "pipeline",
+    "pointer_map",
     "sentence_map",
     "similarity_heatmap",
     "token_noise",

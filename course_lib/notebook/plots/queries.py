@@ -12,11 +12,14 @@ from course_lib.notebook.plots.layout import headline, legend_beside
 from course_lib.notebook.plots.picture import COLOURS, MARKERS, Picture, show, style
 
 
-def pointer_map(passage: Sequence[str], query: Sequence[str], copied: ArrayLike) -> Picture:
+def pointer_map(
+    passage: Sequence[str], query: Sequence[str], copied: ArrayLike, title: str = "Copied or written"
+) -> Picture:
     """Which tokens of a query are copied, and from where in the passage.
 
     passage, query: tokens, T and T' of them.
     copied: (T', T), the share of each token of the query that is copied from each token of the passage.
+    title: of the figure.
     Returns a Picture. Raises ValueError for another shape.
     """
     copied = numbers(copied, "copied", ndim=2)
@@ -24,15 +27,17 @@ def pointer_map(passage: Sequence[str], query: Sequence[str], copied: ArrayLike)
         raise ValueError(f"copied has shape {copied.shape}; it must be ({len(query)}, {len(passage)})")
     whole = copied.sum(1)
     with style():
-        figure = Figure(figsize=(10, 1.9 + 0.3 * len(query)))
+        figure = Figure(figsize=(10, 2.4 + 0.3 * len(query)))
         left, right = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
         image = left.imshow(copied, vmin=0, vmax=1, aspect="auto")
-        left.set_xticks(range(len(passage)), [words(t, 16, 1) for t in passage], rotation=90, fontsize=9)
+        every = -(-len(passage) // 24)  # labels that have room
+        left.set_xticks(range(0, len(passage), every), [words(t, 16, 1) for t in passage[::every]], rotation=90)
         left.set_yticks(range(len(query)), [words(t, 16, 1) for t in query])
         left.set(xlabel="Token of the passage", ylabel="Token to be written", title="Copied from where")
         figure.colorbar(image, ax=left, label="Share of the next token")
         right.barh(range(len(query)), 100 * whole, color=COLOURS[0])
         right.set(xlim=(0, 100), xlabel="Copied (%)", title="How much")
+        headline(figure, title)
     told = "; ".join(
         f"{quote(t)} {c:.2f}, most from {quote(passage[i])}" for t, c, i in zip(query, whole, copied.argmax(1))
     )
@@ -40,7 +45,11 @@ def pointer_map(passage: Sequence[str], query: Sequence[str], copied: ArrayLike)
 
 
 def nuclei(
-    settings: dict[str, ArrayLike], written: Sequence[str], vocabulary: Sequence[str], first: int = 12
+    settings: dict[str, ArrayLike],
+    written: Sequence[str],
+    vocabulary: Sequence[str],
+    first: int = 12,
+    title: str = "What can be drawn",
 ) -> Picture:
     """What may be drawn at each step of a query, by settings of the sampling.
 
@@ -48,6 +57,7 @@ def nuclei(
     written: the T' tokens of the query.
     vocabulary: the V tokens.
     first: how many of the likeliest first tokens are shown.
+    title: of the figure.
     Returns a Picture.
     """
     drawn = {name: numbers(p, f"settings[{name!r}]", ndim=2) for name, p in mapping(settings, "settings", 3).items()}
@@ -57,7 +67,7 @@ def nuclei(
     likely = np.argsort(-next(iter(drawn.values()))[0], kind="stable")[:first]
     sizes = {name: (p > 0).sum(1) for name, p in drawn.items()}
     with style():
-        figure = Figure(figsize=(11, 5.4))
+        figure = Figure(figsize=(10.5, 5.8))
         left, right = figure.subplots(1, 2)
         for i, (name, p) in enumerate(drawn.items()):
             thick = 0.8 / len(drawn)
@@ -75,6 +85,7 @@ def nuclei(
         )
         right.set_yticks([1, 10, 100, 1000], ["1", "10", "100", "1,000"])
         figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        headline(figure, title)
     told = "; ".join(f"{plain(name)}: {', '.join(map(str, n))}" for name, n in sizes.items())
     return show(
         figure,

@@ -223,10 +223,9 @@ FIGURES = {
             {
                 "shipped": {"good": (0.15, 0.08, 0.26), "wrong": (0.4, 0.3, 0.5)},
                 NASTY: {"good": (0.0, 0.0, 0.06), "wrong": (0.8, 0.7, 0.9)},
-            },
-            "Judged",
+            }
         ],
-        {},
+        {"title": "Judged"},
         ["shipped, good 15% (8% to 26%)", NASTY + ", wrong 80% (70% to 90%)"],
     ),
     "memory_bars": ([MEMORY], {}, ["CT 938 MB", "TSDAE, with the logits of all words 1,970 MB", "logits 1,230", NASTY]),

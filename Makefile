@@ -56,7 +56,7 @@ notebooks: .venv/ready  ## run every notebook again, in place, in the cpu profil
 base-encoder: .venv/ready  ## train data/base-encoder again, from packages it downloads; needs a GPU; resumable
 	$(BIN)/python -m course_lib.recipes.base_encoder $(ARGS)
 
-source-models: .venv/ready  ## train the query generator and the cross-encoder again; an hour
+source-models: .venv/ready  ## train the query generator and the cross-encoder again; hours
 	$(BIN)/python -m course_lib.recipes.source_models $(ARGS)
 
 recorded-runs: .venv/ready  ## make the records in data/recorded-runs that are missing; hours, and resumable

@@ -119,15 +119,39 @@ def sample(
     top_p, temperature, top_k: as in `choose`.
     Returns ids (N, T) without the beginning token: one row per text, `end_id` after its end.
     """
-    special = [i for i in model.tokenizer.all_special_ids if i != model.end_id]
-    ids = torch.full((len(uniform), 1), model.begin_id, device=uniform.device)
-    finished = torch.zeros(len(uniform), dtype=torch.bool, device=uniform.device)
-    for position in range(uniform.shape[1]):
-        logits = step(ids.to(model.device)).float().to(uniform.device)
+    special, position = [i for i in model.tokenizer.all_special_ids if i != model.end_id], -1
+
+    def next_token(logits):
+        nonlocal position
+        position += 1
+        logits = logits.float().to(uniform.device)
         logits[:, special if position else [*special, model.end_id]] = float("-inf")
-        token = choose(logits, uniform[:, position], top_p, temperature, top_k).masked_fill(finished, model.end_id)
+        return choose(logits, uniform[:, position], top_p, temperature, top_k)
+
+    def step_there(ids):
+        return step(ids.to(model.device))
+
+    return write_tokens(step_there, next_token, *uniform.shape, model.begin_id, model.end_id, uniform.device)
+
+
+def write_tokens(
+    step: Callable, choose: Callable, count: int, most: int, begin: int, end: int, device: torch.device | None = None
+) -> Tensor:
+    """Write texts token by token, each after all tokens before it, until all have ended.
+
+    step: a function of ids (count, T), `begin` and what has been chosen so far, that returns the logits (count, V) of
+        the token that follows.
+    choose: a function of these logits that returns the next token of each text, (count,).
+    count: texts that are written side by side.
+    most: tokens of a text.
+    begin, end: ids of the token before a text and of the one that ends it.
+    device: where the ids are kept; None for the CPU.
+    Returns ids (count, T) without the beginning token; `end` is repeated after the end of a text.
+    """
+    ids = torch.full((count, 1), begin, device=device)
+    finished = torch.zeros(count, dtype=torch.bool, device=device)
+    while ids.shape[1] <= most and not finished.all():
+        token = choose(step(ids)).masked_fill(finished, end)
         ids = torch.cat([ids, token[:, None]], 1)
-        finished |= token == model.end_id
-        if finished.all():
-            break
+        finished |= token == end
     return ids[:, 1:]

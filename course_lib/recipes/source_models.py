@@ -7,7 +7,7 @@ What ships is `data/query-generator/` and `data/cross-encoder/`; their README sa
 import argparse
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,9 +178,9 @@ def taken_sentences(docs: python_docs.PythonDocs, count: int = 10_000, seed: int
     return pairs, {f"rest {n}": passage for n, (_, passage) in enumerate(some)}
 
 
-def held_out_pairs(docs: python_docs.PythonDocs) -> list[tuple[str, str]]:
-    """(summary, description) pairs of the source's validation documents, for choices and logs."""
-    task = adaptation.target_tasks(docs, adaptation.SOURCE, "validation")["summary_to_description"]
+def held_out_pairs(docs: python_docs.PythonDocs, libraries: Sequence[str] = adaptation.SOURCE) -> list[tuple[str, str]]:
+    """(summary, description) pairs of validation documents, by default the source's, for choices and logs."""
+    task = adaptation.target_tasks(docs, libraries, "validation")["summary_to_description"]
     return [(query, task.corpus[next(iter(task.relevant[i]))]) for i, query in task.queries.items()]
 
 
@@ -198,6 +198,13 @@ def token_loss(objective: QueryGeneration, pairs: list[tuple[str, str]]) -> floa
     """The loss on (passage, query) pairs, in nats per token of the queries."""
     chunks = (pairs[start : start + 32] for start in range(0, len(pairs), 32))
     return loss_per_token(objective, (objective.collate(objective.prepare(chunk), None) for chunk in chunks))
+
+
+def character_loss(objective: QueryGeneration, pairs: list[tuple[str, str]]) -> float:
+    """The loss on (passage, query) pairs, in nats per character of the queries, which compares two vocabularies."""
+    queries = [query for _, query in pairs]
+    tokens = sum(len(ids) - 1 for ids in objective.encoder.encoder.token_ids(queries))  # [CLS] is not predicted
+    return token_loss(objective, pairs) * tokens / sum(map(len, queries))
 
 
 def share_first(cross_encoder: CrossEncoder, examples: list[tuple]) -> float:

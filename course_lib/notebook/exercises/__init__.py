@@ -1,7 +1,7 @@
 """Exercises that recognise typical mistakes: `from course_lib.notebook.exercises import simcse`.
 
-There is one module per notebook, with `NOTEBOOK`, the notebook's name, and its exercises as variables. A new module is
-found without being listed here.
+A module has `NOTEBOOK`, the notebook that it belongs to, and its exercises as variables. A new module is found without
+being listed here.
 """
 
 import importlib

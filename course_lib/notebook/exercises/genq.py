@@ -15,10 +15,13 @@ NOTEBOOK = "08_genq"
 
 
 def _distributions():
-    """Likely tokens in different places, some logits above 0 and some below; no sum is near `top_p`, which float32
-    might round to either side."""
+    """Likely tokens in different places, some equally likely, some logits above 0 and some below.
+
+    No sum is near `top_p`, which float32 might round to either side.
+    """
     first = torch.tensor([[0.40, 0.25, 0.05, 0.20, 0.10], [0.06, 0.30, 0.34, 0.08, 0.22]]).log() + 1.5
     second = torch.tensor([[0.15, 0.45, 0.30, 0.10], [0.50, 0.06, 0.09, 0.35]]).log()
+    ties = torch.tensor([[0.5, 0.1, 0.1, 0.1, 0.1, 0.1], [0.15, 0.3, 0.15, 0.1, 0.15, 0.15]]).log()
     third = torch.tensor([[0.03, 0.8, 0.02, 0.05, 0.01, 0.04, 0.05], [0.1, 0.2, 0.05, 0.12, 0.3, 0.08, 0.15]]).log()
     return {
         "a nucleus of three tokens in both rows": (first, 0.7),
@@ -27,6 +30,18 @@ def _distributions():
         "top_p = 0.5": (first, 0.5),
         "a token that has more than `top_p` alone": (third, 0.6),
         "a single row": (second[:1] + 3, 0.7),
+        "tokens that are equally likely, of which some are kept": (ties, 0.65),
+    }
+
+
+def _up_to_ties(call, logits, top_p):
+    """A nucleus, whichever of several equally likely tokens it holds."""
+    result, likely = call(logits, top_p), logits.softmax(-1)
+    equal = torch.isclose(likely[..., None], likely[..., None, :], rtol=1e-4).to(result.dtype)  # (N, V, V)
+    return {
+        "the probabilities, from the largest down": result.sort(-1, descending=True).values,
+        "the mean probability of the tokens that are as likely as each": (equal @ result[..., None])[..., 0]
+        / equal.sum(-1),
     }
 
 
@@ -60,6 +75,13 @@ def _least_likely(logits, top_p):
 
 def _order_lost(logits, top_p):
     return library_nucleus(logits, top_p).sort(-1, descending=True).values
+
+
+def _all_equals(logits, top_p):
+    likely = logits.softmax(-1)
+    last = likely.masked_fill(library_nucleus(logits, top_p) == 0, 2.0).amin(-1, keepdim=True)  # the least likely kept
+    kept = likely * (likely >= last * (1 - 1e-4))
+    return kept / kept.sum(-1, keepdim=True)
 
 
 def _zero_logits(logits, top_p):
@@ -142,6 +164,12 @@ nucleus = Exercise(
             "Divide by the sum of what is kept, row by row.",
         ),
         Mistake(
+            "all of the equally likely",
+            _all_equals,
+            "Of several equally likely tokens all are kept, where fewer have `top_p` already.",
+            "The nucleus is the *smallest* set: keep by place in the sorted list, not by a threshold of probability.",
+        ),
+        Mistake(
             "share of the tokens",
             _share_of_tokens,
             "`top_p` of the *tokens* are kept, however likely they are.",
@@ -162,6 +190,7 @@ nucleus = Exercise(
     """,
     "A token stays if the likelier ones do not have `top_p` yet, and the division makes a distribution of what stays.",
     gradients=False,
+    measure=_up_to_ties,
 )
 
 # --------------------------------------------------------------------------- the ranking loss

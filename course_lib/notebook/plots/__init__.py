@@ -13,6 +13,7 @@ from course_lib.notebook.plots.noise import token_noise
 from course_lib.notebook.plots.paths import alignment_uniformity, frontier
 from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style
 from course_lib.notebook.plots.predictions import best_guesses, token_probabilities
+from course_lib.notebook.plots.queries import judgement_bars, nuclei, pointer_map
 from course_lib.notebook.plots.results import (
     bootstrap_distribution,
     comparison_bars,
@@ -46,11 +47,14 @@ __all__ = [
     "gains",
     "histogram",
     "intervals",
+    "judgement_bars",
     "learning_rates",
     "loss_relations",
     "memory_bars",
+    "nuclei",
     "pipeline",
     "scatter",
+    "pointer_map",
     "sentence_map",
     "similarity_heatmap",
     "sweep",

@@ -683,6 +683,85 @@ def by_pandas(rankings, constant):
 RIGHT["domain_adaptation.reciprocal_rank_fusion"] = [by_index, by_pandas]
 
 
+def head_by_head(hidden, states, mask, query, key, value, heads):
+    q, k, v = query(hidden), key(states), value(states)
+    taken = []
+    for part in torch.arange(hidden.shape[-1]).chunk(heads):
+        scores = torch.einsum("bqd,bkd->bqk", q[..., part], k[..., part]) / math.sqrt(len(part))
+        weights = torch.where(mask[:, None].bool(), scores, -math.inf).softmax(-1)
+        taken.append(weights @ v[..., part])
+    return torch.cat(taken, -1)
+
+
+def by_torch(hidden, states, mask, query, key, value, heads):
+    q, k, v = (x.unflatten(-1, (heads, -1)).movedim(1, 2) for x in (query(hidden), key(states), value(states)))
+    return F.scaled_dot_product_attention(q, k, v, mask[:, None, None].bool()).movedim(1, 2).reshape(hidden.shape)
+
+
+def by_bias(hidden, states, mask, query, key, value, heads):
+    """A large negative number is added to the scores of padding, as Transformers does."""
+
+    def split(x):
+        return x.reshape(len(x), x.shape[1], heads, x.shape[2] // heads).permute(0, 2, 1, 3)
+
+    q, k, v = split(query(hidden)), split(key(states)), split(value(states))
+    bias = (1.0 - mask.float())[:, None, None, :] * torch.finfo(q.dtype).min
+    weights = F.softmax(q.matmul(k.mT) / (hidden.shape[-1] / heads) ** 0.5 + bias, dim=-1)
+    return weights.matmul(v).permute(0, 2, 1, 3).flatten(2)
+
+
+RIGHT["query_generator.cross_attention"] = [head_by_head, by_torch, by_bias]
+
+
+def token_by_token(logits, gate, attention, ids):
+    g = 1 / (1 + torch.exp(-gate))
+    rows = []
+    for m in range(len(logits)):
+        copied = [attention[m][ids[m] == token].sum() for token in range(logits.shape[1])]
+        rows.append(g[m] * logits[m].softmax(0) + (1 - g[m]) * torch.stack(copied))
+    return torch.stack(rows)
+
+
+RIGHT["query_generator.copy_or_write"] = [
+    token_by_token,
+    lambda logits, gate, attention, ids: torch.lerp(
+        torch.einsum("mt,mtv->mv", attention, F.one_hot(ids, logits.shape[-1]).float()),
+        logits.softmax(-1),
+        gate.sigmoid().unsqueeze(1),
+    ),
+    lambda logits, gate, attention, ids: (
+        (logits.log_softmax(-1) + F.logsigmoid(gate)[:, None])
+        .exp()
+        .scatter_add(1, ids, attention * torch.sigmoid(-gate)[:, None])
+    ),
+]
+
+
+def row_by_row_ids(step, choose, count, most, begin, end):
+    texts = [[] for _ in range(count)]
+    while len(texts[0]) < most and not all(end in text for text in texts):
+        token = choose(step(torch.tensor([[begin, *text] for text in texts])))
+        for text, t in zip(texts, token.tolist()):
+            text.append(end if end in text else t)
+    return torch.tensor(texts)
+
+
+def cut_afterwards(step, choose, count, most, begin, end):
+    """All is written, and what follows an end is replaced afterwards."""
+    ids = torch.full((count, most + 1), begin)
+    for t in range(most):
+        ids[:, t + 1] = choose(step(ids[:, : t + 1]))
+        over = (ids[:, 1 : t + 2] == end).any(1)
+        if over.all():
+            break
+    ids = ids[:, 1 : t + 2]
+    over = F.pad((ids == end).cummax(1).values, (1, -1), value=False)
+    return torch.where(over, end, ids)
+
+
+RIGHT["query_generator.generate"] = [row_by_row_ids, cut_afterwards]
+
+
 def exclusive_sum(logits, top_p):
     p, order = torch.sort(torch.softmax(logits, -1), descending=True)
     before = F.pad(p.cumsum(-1)[:, :-1], (1, 0))
@@ -710,7 +789,18 @@ def by_logits(logits, top_p):
     return logits.masked_fill(gone.gather(-1, order.argsort(-1)), -math.inf).softmax(-1)
 
 
-RIGHT["genq.nucleus"] = [exclusive_sum, in_double, by_logits]
+def latest_of_equals(logits, top_p):
+    order = torch.arange(logits.shape[-1]).flip(0)
+    return exclusive_sum(logits[..., order], top_p)[..., order]
+
+
+def by_topk(logits, top_p):
+    p, tokens = logits.softmax(-1).topk(logits.shape[-1])
+    p = p * (p.cumsum(-1) - p < top_p)
+    return torch.zeros_like(p).scatter(-1, tokens, p / p.sum(-1, keepdim=True))
+
+
+RIGHT["genq.nucleus"] = [exclusive_sum, in_double, by_logits, latest_of_equals, by_topk]
 
 
 def ranking_by_logsumexp(queries, positives, negatives, scale):

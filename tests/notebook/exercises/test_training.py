@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from course_lib import TrainingConfig, functional, train
-from course_lib.notebook.exercises import simcse
-from course_lib.objectives import SimCSE
+from course_lib.models import QueryGenerator
+from course_lib.notebook.exercises import query_generator, simcse
+from course_lib.objectives import QueryGeneration, SimCSE
 
 TEXTS = ["Sort an array.", "Join two tables.", "Draw a line in a figure.", "Read a file.", "Count words.", "Invert it."]
 
@@ -83,3 +84,56 @@ def test_the_learners_function_trains(curve, library, exercise, mine, other):
     assert curve(MySimCSE, **functions | {name: other}) != pytest.approx(library, rel=1e-2)
     exercise.reset()
     assert exercise.use(mine) is functions[name]
+
+
+class MyGenerator(QueryGenerator):
+    """The query generator made of two functions, as in notebook 08."""
+
+    def __init__(self, encoder, cross_attention, copy_or_write):
+        super().__init__(encoder)
+        self.cross_attention, self.copy_or_write = cross_attention, copy_or_write
+
+    def forward(self, batch):
+        states, mask = self.encoder.token_embeddings(batch), batch["attention_mask"]
+        embed = self.encoder.transformer.embeddings
+        hidden = embed(input_ids=batch["decoder_input_ids"])
+        for layer in self.decoder.layers:
+            hidden, maps = layer.attend(hidden), layer.cross_attention
+            taken = self.cross_attention(hidden, states, mask, maps.query, maps.key, maps.value, layer.heads)
+            hidden = layer.feed_forward(layer.cross_norm(hidden + layer.dropout(maps.out(taken))))
+        attention, gate = self.pointer(
+            hidden, self.pointer.read(states, embed.word_embeddings(batch["input_ids"])), mask
+        )
+        there, ids = functional.answered(batch), batch["input_ids"][:, None].expand_as(attention)
+        return self.copy_or_write(self.head(hidden[there]), gate[there], attention[there], ids[there]).log()
+
+
+def without_mask(hidden, states, mask, *maps_and_heads):
+    return query_generator.cross_attention.reference(hidden, states, torch.ones_like(mask), *maps_and_heads)
+
+
+def never_copied(logits, gate, attention, ids):
+    return functional.copy_or_write(logits, gate + 20, attention, ids)
+
+
+@pytest.mark.parametrize(
+    "exercise, other, calls",
+    [(query_generator.cross_attention, without_mask, 6), (query_generator.copy_or_write, never_copied, 3)],
+)
+def test_the_learners_function_trains_a_query_generator(shallow, exercise, other, calls):
+    name, functions = (
+        exercise.name.split(".")[1],
+        {"cross_attention": query_generator.cross_attention.reference, "copy_or_write": functional.copy_or_write},
+    )
+    config = TrainingConfig(steps=3, batch_size=4, learning_rate=1e-3, precision="fp32", seed=0)
+    pairs = [(f"{text} {text}" if i % 2 else text, text) for i, text in enumerate(TEXTS)]
+
+    def losses(**changed):
+        torch.manual_seed(0)
+        return train(
+            QueryGeneration(MyGenerator(shallow(2), **functions | changed)), pairs, config, progress=False
+        ).losses
+
+    mine = counted(functions[name])
+    assert losses(**{name: mine}) == losses() and mine.calls == calls
+    assert losses(**{name: other}) != pytest.approx(losses(), rel=1e-3)

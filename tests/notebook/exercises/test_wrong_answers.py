@@ -752,6 +752,73 @@ WRONG["in_batch_contrastive_tension.clamp_scale"] = [
 
 # --------------------------------------------------------------------------- 08
 
+_cross = EXERCISES["query_generator.cross_attention"].reference
+
+
+def cross_filled(number):
+    """Padding gets this score instead of −inf."""
+
+    def attend(hidden, states, mask, query, key, value, heads):
+        q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query(hidden), key(states), value(states)))
+        scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(mask[:, None, None] == 0, number)
+        return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
+
+    return attend
+
+
+WRONG["query_generator.cross_attention"] = [
+    (cross_filled(0.0), "zeros for padding"),
+    cross_filled(-2.0),
+    cross_filled(-10.0),
+    (lambda h, s, mask, q, k, v, heads: _cross(h, s, torch.ones_like(mask), q, k, v, heads), "padding seen"),
+    (lambda h, s, mask, q, k, v, heads: _cross(h, s, mask, q, k, v, 1), "one head"),
+    (lambda h, s, mask, q, k, v, heads: _cross(h, s, mask, q, k, v, 2) if heads > 1 else h, None),
+    lambda h, s, mask, q, k, v, heads: _cross(h, s, mask, q, k, v, heads) + h,
+    lambda h, s, mask, q, k, v, heads: _cross(h, s, mask, k, q, v, heads),
+    lambda h, s, mask, q, k, v, heads: _cross(h, s, mask, q, v, k, heads),
+    lambda h, s, mask, q, k, v, heads: _cross(h, s, mask, q, k, lambda x: x, heads),
+    lambda h, s, mask, q, k, v, heads: _cross(h, s.detach(), mask, q, k, v, heads),
+    lambda h, s, mask, q, k, v, heads: v(functional.mean_pool(s, mask))[:, None].expand_as(h),
+    lambda h, s, mask, q, k, v, heads: _cross(h, s, mask, q, k, v, heads).detach(),
+]
+
+_copy = EXERCISES["query_generator.copy_or_write"].reference
+WRONG["query_generator.copy_or_write"] = [
+    (lambda logits, gate, attention, ids: _copy(logits, -gate, attention, ids), "gate turned"),
+    (lambda logits, gate, attention, ids: _copy(logits, torch.full_like(gate, 50), attention, ids), "nothing copied"),
+    (lambda logits, gate, attention, ids: _copy(logits, torch.full_like(gate, -50), attention, ids), "always copied"),
+    (
+        lambda logits, gate, attention, ids: _copy(logits, gate, attention.softmax(-1), ids),
+        "attention normalised again",
+    ),
+    lambda logits, gate, attention, ids: _copy(logits, torch.zeros_like(gate), attention, ids),
+    lambda logits, gate, attention, ids: _copy(logits, gate, attention, ids).log(),
+    lambda logits, gate, attention, ids: _copy(logits, gate.mean().expand_as(gate), attention, ids),
+    lambda logits, gate, attention, ids: _copy(logits, gate.detach(), attention, ids),
+    lambda logits, gate, attention, ids: _copy(logits, gate, attention.detach(), ids),
+    lambda logits, gate, attention, ids: torch.maximum(
+        gate.sigmoid()[:, None] * logits.softmax(-1),
+        torch.zeros_like(logits).scatter_add(1, ids, (1 - gate.sigmoid())[:, None] * attention),
+    ),
+    lambda logits, gate, attention, ids: _copy(logits, gate, attention / attention.amax(1, keepdim=True), ids),
+]
+
+_write = EXERCISES["query_generator.generate"].reference
+
+
+WRONG["query_generator.generate"] = [
+    (lambda step, choose, n, most, begin, end: _write(step, choose, n, most + 1, begin, end), "one too many"),
+    lambda step, choose, n, most, begin, end: _write(step, choose, n, most, begin, 1),
+    lambda step, choose, n, most, begin, end: _write(step, choose, n, most, 0, end),
+    lambda step, choose, n, most, begin, end: _write(step, choose, n, most, begin, end).tolist(),
+    lambda step, choose, n, most, begin, end: _write(step, choose, n, most, begin, end).flatten(),
+    lambda step, choose, n, most, begin, end: _write(step, choose, 1, most, begin, end),
+    lambda step, choose, n, most, begin, end: _write(step, choose, n, most, begin, end)[:, :-1],
+    lambda step, choose, n, most, begin, end: _write(step, choose, n, most, begin, end).flip(1),
+    lambda step, choose, n, most, begin, end: _write(step, lambda x: choose(x.softmax(-1) ** 0), n, most, begin, end),
+    lambda step, choose, n, most, begin, end: choose(step(torch.full((n, 1), begin)))[:, None],
+]
+
 
 def kept_while(rule):
     def nucleus(logits, top_p):

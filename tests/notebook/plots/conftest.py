@@ -91,6 +91,8 @@ DRAWS = {
     NASTY: [{4: "[MASK]", 9: "##ation", 12: "a_token_" * 9}.get(i, w) for i, w in enumerate(WORDS)],
 }
 PREDICTED = {NASTY: [i in (4, 7, 9, 12) for i in range(len(WORDS))]}
+DRAWN = np.full((3, 19), 0.4 / 18)
+DRAWN[[0, 1, 2], [0, 5, 18]] = 0.6
 MEMORY = {
     "CT": {"weights": 132, "gradients": 132, "optimiser": 264, NASTY: 410, "logits": 0},
     "TSDAE, with the logits of all words": {"weights": 70, "gradients": 70, NASTY: 600, "logits": 1230.4},
@@ -244,6 +246,26 @@ FIGURES = {
         ],
         {"reference": {"Difference": {"no difference": 0}}},
         ["TSDAE 0.480 (0.450 to 0.500)", "in pairs 0.020 (0.010 to 0.040)", NASTY],
+    ),
+    "pointer_map": (
+        [TOKENS, ["find", "the", "<script>", "[SEP]"], np.full((4, 10), 0.02) + 0.7 * np.eye(4, 10)],
+        {},
+        ["“find” 0.90, most from “[CLS]”", "“<script>” 0.90, most from “##s”"],
+    ),
+    "nuclei": (
+        [{"p = 0.95": DRAWN, NASTY: np.where(DRAWN > 0.1, DRAWN, 0)}, ["find", "$", "[SEP]"], [*WORDS, "##ation"]],
+        {},
+        ["3 steps", "p = 0.95: 19, 19, 19", NASTY + ": 1, 1, 1"],
+    ),
+    "judgement_bars": (
+        [
+            {
+                "shipped": {"good": (0.15, 0.08, 0.26), "wrong": (0.4, 0.3, 0.5)},
+                NASTY: {"good": (0.0, 0.0, 0.06), "wrong": (0.8, 0.7, 0.9)},
+            }
+        ],
+        {"title": "Judged"},
+        ["shipped, good 15% (8% to 26%)", NASTY + ", wrong 80% (70% to 90%)"],
     ),
     "memory_bars": ([MEMORY], {}, ["CT 938 MB", "TSDAE, with the logits of all words 1,970 MB", "logits 1,230", NASTY]),
     "pipeline": (

@@ -1,6 +1,7 @@
 """The one training loop, for every objective: batches in, loss out, and a record of how it went."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -199,6 +200,9 @@ class TrainingState:
         stopped = self.record.outcome == "interrupted"
         if self.config.keep_best or stopped:
             self.evaluation.take_best()
+        if stopped:
+            with suppress(KeyboardInterrupt):  # somebody in a hurry
+                self.evaluation.run_if_unmeasured()
         if not self.is_main:
             return
         if self.output is not None:

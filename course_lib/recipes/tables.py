@@ -1,18 +1,36 @@
-"""`make tables`: the tables of results in README.md, printed from the records that ship.
+"""`make tables`: the tables and the picture of README.md, and the set-up cells of the notebooks.
 
-A table stands between `<!-- table: NAME -->` and `<!-- /table -->`; NAME is a key of TABLES.
+Results come from the records that ship, addresses from `reading_path`. A table stands between `<!-- table: NAME -->`
+and `<!-- /table -->`; NAME is a key of TABLES.
 """
 
 import re
 from pathlib import Path
 from statistics import mean
 
-from course_lib.experiments import RunRecord, report
+from matplotlib.figure import Figure
+
+from course_lib.experiments import RunRecord, load_shipped, report
+from course_lib.recipes import reading_path
 from course_lib.recipes.recorded_runs import RECORDED, shipped_record
 from course_lib.storage import write_atomically
 
 README = Path(__file__).parents[2] / "README.md"
-TABLES = {"comparison": "python", "adaptation": "target"}  # {name: domain of its rows}
+PICTURE = README.parent / "notebooks" / "pictures" / "results.png"
+# what a newcomer sees first: {row of the comparison: (what it is, in the picture)}
+FIRST = {
+    "cropping": ("an encoder trained on this text alone, by cropping (notebook 10)", "Trained on this\ntext: cropping"),
+    "tsdae": ("an encoder trained on this text alone, by TSDAE (notebook 04)", "Trained on this\ntext: TSDAE"),
+    "base": ("the base encoder, from which both start", "Base encoder,\nbefore"),
+    "bm25": ("words: BM25", "Words: BM25"),
+    "minilm": ("all-MiniLM-L6-v2, which others trained on a billion pairs of texts", "all-MiniLM-L6-v2\n(supervised)"),
+}
+FIRST_TASKS = {
+    "summary_to_description": "Find a description by its summary",
+    "see_also": "Find related functions",
+    "questions": "Answer a question",
+}
+TRAINED_HERE = ("cropping", "tsdae")
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
@@ -26,13 +44,66 @@ def with_tables(text: str) -> str:
 
 
 def table(name: str) -> str:
-    """A table as Markdown: the rows of `recorded_runs.RECORDED` that have a record, those without a training first.
+    """A table or the picture, as Markdown.
 
     name: a key of TABLES.
     """
     if name not in TABLES:
         raise ValueError(f"there is no table {name!r}; choose one of {', '.join(TABLES)}")
-    rows = [row.runs() for row in RECORDED if row.domain == TABLES[name]]
+    return TABLES[name]()
+
+
+def first() -> str:
+    """The rows of FIRST, as Markdown, with two digits, which is more than their intervals allow."""
+    lines = [["Search by …", *FIRST_TASKS.values(), "Minutes of training"], ["---"] * (len(FIRST_TASKS) + 2)]
+    for method, (what, _) in FIRST.items():
+        values = [f"{_first_value(method, task):.2f}" for task in FIRST_TASKS]
+        lines.append([what, *values, _effort(_recorded(method))[1]])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def picture() -> str:
+    """The image of README.md, as Markdown whose alt text says what `draw` draws."""
+    told = "; ".join(
+        f"{title}: " + ", ".join(f"{_flat(short)} {_first_value(m, task):.2f}" for m, (_, short) in FIRST.items())
+        for task, title in FIRST_TASKS.items()
+    )
+    return f"![Bars, nDCG@10 on held-out documents. {told}.]({PICTURE.relative_to(README.parent)})"
+
+
+def draw() -> Figure:
+    """The rows of FIRST as bars, one panel per task."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained", dpi=150, facecolor="white")
+    figure.suptitle("How well a search finds its way in documentation (nDCG@10, 1 is perfect)", fontsize=13)
+    panels = figure.subplots(1, len(FIRST_TASKS), sharey=True)
+    for axes, (task, title) in zip(panels, FIRST_TASKS.items()):
+        for y, method in enumerate(FIRST):
+            value = _first_value(method, task)
+            axes.barh(y, value, color="#0072B2" if method in TRAINED_HERE else "#9A9A9A")
+            axes.text(value + 0.02, y, f"{value:.2f}", va="center", fontsize=12)
+        axes.set_title(title, loc="left", fontsize=12)
+        axes.set(xlim=(0, 1), ylim=(len(FIRST) - 0.5, -0.5), xticks=[])
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+        axes.tick_params(axis="y", length=0, labelsize=12)
+    panels[0].set_yticks(range(len(FIRST)), [short for _, short in FIRST.values()])
+    return figure
+
+
+def _first_value(method, task):
+    return mean(record.results[task]["value"] for record in _recorded(method))
+
+
+def _recorded(method):
+    return [record for record in load_shipped(method) if record.profile == "cpu"]
+
+
+def _flat(text):
+    return " ".join(text.split())
+
+
+def results(domain: str) -> str:
+    """Every row of a domain that has a record, those without a training first, as Markdown."""
+    rows = [row.runs() for row in RECORDED if row.domain == domain]
     rows.sort(key=lambda runs: bool(runs[0].stages))
     found = ([record for run in runs if (record := shipped_record(run))] for runs in rows)
     rows = [records for records in found if records]
@@ -59,9 +130,21 @@ def _effort(records: list[RunRecord]):
     return str(len(records)), f"{report.training_seconds(timed) / 60:.1f}{on}"
 
 
+TABLES = {
+    "picture": picture,
+    "first": first,
+    "reading-path": lambda: reading_path.table("notebooks/", badges=True),
+    "comparison": lambda: results("python"),
+    "adaptation": lambda: results("target"),
+}
+
+
 def main():
-    """Print the tables of README.md again."""
+    """Print the tables of README.md again, draw its picture, and write the notebooks' set-up cells."""
     write_atomically(README, with_tables(README.read_text(encoding="utf-8")))
+    PICTURE.parent.mkdir(exist_ok=True)
+    draw().savefig(PICTURE)
+    reading_path.write_setup_cells()
 
 
 if __name__ == "__main__":

@@ -48,8 +48,9 @@ def train(
     resume: continue from the checkpoint in `output` as if the run had never stopped; without a checkpoint, start.
     evaluate: a function of the encoder that returns {name: number}; `config.metric` says which is maximised.
     progress: whether to show a bar.
-    Returns a TrainingRecord.
-    Raises TypeError or ValueError for examples that cannot be trained on and for a checkpoint of another run,
+    Returns a TrainingRecord. Of a run that was stopped before `evaluate` was called, it has one evaluation, of the end.
+    Raises KeyboardInterrupt for a run without output that was stopped before its first step,
+    TypeError or ValueError for examples that cannot be trained on and for a checkpoint of another run,
     FloatingPointError where the loss or the gradient is not a finite number; the weights then are as before the step.
     """
     config = config or TrainingConfig()
@@ -65,8 +66,10 @@ def train(
             train_steps(state, bar)
         state.record.outcome = "finished"
     except KeyboardInterrupt:
-        state.record.outcome = "interrupted"
         state.losses.read()
+        if output is None and not state.record.steps:
+            raise  # nothing is left of such a run
+        state.record.outcome = "interrupted"
         state.save_checkpoint()
     finally:
         state.optimizer.zero_grad()

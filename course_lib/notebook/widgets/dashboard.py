@@ -100,11 +100,8 @@ class Dashboard(Panel):
         with _on_interrupt(self.stop):
             while not self._over.wait(0.2):  # without a limit, Windows would not interrupt it
                 pass
-        Panel.save_still(self)  # the saved notebook should keep the last state, not that of the beginning
         if self._error:
             raise self._error
-        if not self._record.steps:
-            raise KeyboardInterrupt("the training was stopped before its first step")
         if self._evaluate_with and not self._record.is_measured:
             self._record.add_evaluation(self._evaluate_with(self._objective.encoder))
         return self._record
@@ -130,11 +127,13 @@ class Dashboard(Panel):
             self._show_end()
         except BaseException as error:  # nobody would see it in a thread; `result` raises it
             self._error, self._refused = error, not self._running.is_set()
-            self._say(f"{type(error).__name__}: {error}")
+            early = "stopped before its first step"
+            self._say(early if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}")
         finally:
             for hook in hooks:
                 hook.remove()
             self.button.disabled = True
+            Panel.save_still(self)  # the saved notebook should keep the last state, not that of the beginning
             self._running.set()
             self._over.set()
 

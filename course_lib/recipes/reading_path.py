@@ -4,6 +4,7 @@ The address stands in pyproject.toml and nowhere else. The badges of README.md a
 made from it.
 """
 
+import platform
 import tomllib
 from pathlib import Path
 
@@ -34,6 +35,19 @@ READING_PATH = {
     "08_genq": ("GenQ: a model writes the queries that your texts answer", 2),
     "09_gpl": ("GPL: a cross-encoder says how much better one passage answers than another", 2),
     "10_domain_adaptation": ("Combine the methods, and adapt a finished encoder to a new field", 2),
+}
+# what JupyterLab would write as soon as it opens a notebook, and then show it as modified
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+        "version": platform.python_version(),
+    },
 }
 SETUP_TAG = "setup"
 SETUP = """# On Colab, this cell fetches and installs the course. Elsewhere it does nothing.
@@ -67,10 +81,11 @@ def table(folder: str = "", badges: bool = False) -> str:
 
 
 def with_setup(notebook: NotebookNode) -> NotebookNode:
-    """A notebook with its set-up cell as it should be: tagged, after the title, with today's address.
+    """A notebook with METADATA, and its set-up cell as it should be: tagged, after the title, with today's address.
 
     notebook: as `nbformat.read` gives it; it is changed in place.
     """
+    notebook.metadata = METADATA
     source = SETUP.format(address=address())
     for cell in notebook.cells:
         if SETUP_TAG in cell.metadata.get("tags", []):

@@ -28,7 +28,7 @@ STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "axes.facecolor": "white",
-    "figure.dpi": 100,
+    "figure.dpi": 100 * SHARPNESS,
     "savefig.dpi": 100 * SHARPNESS,
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.08,

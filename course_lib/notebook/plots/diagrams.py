@@ -99,7 +99,7 @@ def loss_relations(
 
 def _places(boxes, with_counts, title):
     """Figure and axes in inches, the centre of every box in a snake of rows, and the height of a box."""
-    step, apart, most = (2.85, 0.75, 4) if with_counts else (2.1, 0.5, 4)  # from box to box, row to row; boxes in a row
+    step, apart, most = (2.85, 0.75, 4) if with_counts else (2.1, 0.5, 5)  # from box to box, row to row; boxes in a row
     rows = -(-len(boxes) // most)
     columns = -(-len(boxes) // rows)
     height = 0.4 + max(_height(a) + _height(b) for a, b in boxes)

@@ -57,7 +57,7 @@ def first() -> str:
     """The rows of FIRST, as Markdown, with two digits, which is more than their intervals allow."""
     lines = [["Search by …", *FIRST_TASKS.values(), "Minutes of training"], ["---"] * (len(FIRST_TASKS) + 2)]
     for method, (what, _) in FIRST.items():
-        values = [f"{_first_value(method, task):.2f}" for task in FIRST_TASKS]
+        values = [f"{first_value(method, task):.2f}" for task in FIRST_TASKS]
         lines.append([what, *values, _effort(_recorded(method))[1]])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -65,7 +65,7 @@ def first() -> str:
 def picture() -> str:
     """The image of README.md, as Markdown whose alt text says what `draw` draws."""
     told = "; ".join(
-        f"{title}: " + ", ".join(f"{_flat(short)} {_first_value(m, task):.2f}" for m, (_, short) in FIRST.items())
+        f"{title}: " + ", ".join(f"{_flat(short)} {first_value(m, task):.2f}" for m, (_, short) in FIRST.items())
         for task, title in FIRST_TASKS.items()
     )
     return f"![Bars, nDCG@10 on held-out documents. {told}.]({PICTURE.relative_to(README.parent)})"
@@ -78,7 +78,7 @@ def draw() -> Figure:
     panels = figure.subplots(1, len(FIRST_TASKS), sharey=True)
     for axes, (task, title) in zip(panels, FIRST_TASKS.items()):
         for y, method in enumerate(FIRST):
-            value = _first_value(method, task)
+            value = first_value(method, task)
             axes.barh(y, value, color="#0072B2" if method in TRAINED_HERE else "#9A9A9A")
             axes.text(value + 0.02, y, f"{value:.2f}", va="center", fontsize=12)
         axes.set_title(title, loc="left", fontsize=12)
@@ -89,7 +89,8 @@ def draw() -> Figure:
     return figure
 
 
-def _first_value(method, task):
+def first_value(method: str, task: str) -> float:
+    """The mean over seeds of a row of FIRST on a task of FIRST_TASKS."""
     return mean(record.results[task]["value"] for record in _recorded(method))
 
 

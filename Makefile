@@ -13,8 +13,9 @@ PARALLEL := -n 2 --dist loadfile
 # by name: by number of tests, as xdist would have it, the long file of few tests comes last and one core waits for it
 BY_NAME := --no-loadscope-reorder
 ONE_THREAD := OMP_NUM_THREADS=1
-# JupyterLab would ask its makers for news and updates; nothing of the course leaves the machine
-QUIET := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+# JupyterLab would ask its makers for news and updates, and you whether it may; nothing of the course leaves the machine
+QUIET := --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+SETTINGS := JUPYTER_CONFIG_PATH="$(CURDIR)/course_lib/notebook/jupyter"
 
 # pip leaves the packages uncompiled, which halves the set-up; Python compiles what a run imports, once
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,7 +49,7 @@ lint: .venv/ready  ## check names, imports and layout of the code with ruff
 	$(BIN)/ruff format --check .
 
 lab: .venv/ready  ## open the notebooks in JupyterLab
-	$(BIN)/python -m jupyterlab $(QUIET) $(ARGS) notebooks/00_start_here.ipynb
+	$(SETTINGS) $(BIN)/python -m jupyterlab $(QUIET) --LabApp.default_url=/lab/tree/00_start_here.ipynb $(ARGS) notebooks
 
 notebooks: .venv/ready  ## run every notebook again, in place, in the cpu profile
 	COURSE_PROFILE=cpu $(BIN)/python -m course_lib.notebook.build
@@ -84,4 +85,5 @@ clean:  ## remove .venv and what tests leave here; the corpus and the trained ru
 	$(PIP) install --no-compile $(TORCH_ARGS) --constraint requirements.lock "$$(grep '^torch==' requirements.lock)"
 	$(PIP) install --no-compile --quiet --no-deps --requirement requirements.lock
 	$(PIP) install --no-compile --quiet --no-deps --no-build-isolation --editable .
+	@mkdir -p .venv/etc/ipython/startup && cp course_lib/notebook/errors.py .venv/etc/ipython/startup/course.py
 	@touch $@

@@ -3,6 +3,7 @@
 import ast
 import csv
 import importlib.metadata as metadata
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from course_lib.recipes.reading_path import READING_PATH, with_setup
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -165,9 +168,37 @@ def test_readme_and_makefile_name_the_same_commands():
 
 def test_readme_links_and_notebooks_exist():
     linked = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
-    assert linked and [link for link in linked if not (ROOT / link).exists()] == []
-    shipped = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert set(re.findall(r"^\| `(\d\d_\w+)` \|", README, re.MULTILINE)) == shipped
+    sections = {
+        re.sub(r"[^\w ]", "", title).lower().replace(" ", "-") for title in re.findall("^## (.+)", README, re.M)
+    }
+    missing = [link for link in linked if not (link[1:] in sections if link[0] == "#" else (ROOT / link).exists())]
+    assert linked and missing == []
+    assert set(READING_PATH) == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+@pytest.mark.parametrize("name", READING_PATH)
+def test_a_notebook_sets_itself_up_on_colab(name):
+    """`make tables` writes the cell, with the repository's address from pyproject.toml."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    (setup,) = [cell for cell in notebook.cells if "setup" in cell.metadata.get("tags", [])]
+    assert setup == notebook.cells[1] and PROJECT["urls"]["Repository"] in setup.source
+    before = setup.source
+    assert with_setup(notebook).cells[1].source == before
+
+
+def test_the_address_of_the_repository_stands_in_one_place():
+    address = PROJECT["urls"]["Repository"]
+    assert f"{address.replace('https://github.com', 'https://colab.research.google.com/github')}/blob" in README
+    files = [p for p in (ROOT / "course_lib").rglob("*") if p.suffix in (".py", ".toml", ".json")] + [ROOT / "Makefile"]
+    assert [path for path in files if address in path.read_text(encoding="utf-8")] == []
+
+
+def test_make_lab_asks_nothing_and_opens_the_first_notebook():
+    folder = re.search(r'JUPYTER_CONFIG_PATH="\$\(CURDIR\)/(\S+)"', MAKEFILE)[1]
+    settings = json.loads((ROOT / folder / "labconfig" / "default_setting_overrides.json").read_text())
+    assert settings["@jupyterlab/apputils-extension:notification"] == {"fetchNews": "false", "checkForUpdates": False}
+    opened = re.search(r"default_url=/lab/tree/(\S+)", MAKEFILE)[1]
+    assert (ROOT / "notebooks" / opened).is_file()
 
 
 def run_make(folder, *arguments):

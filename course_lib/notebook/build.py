@@ -14,6 +14,7 @@ from nbformat import NotebookNode
 from course_lib.experiments.profiles import Profile, current_profile
 from course_lib.experiments.records import machine
 from course_lib.notebook.start import TIMES, recorded_times
+from course_lib.recipes.reading_path import METADATA
 from course_lib.storage import write_atomically
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -33,7 +34,7 @@ def build(path: Path, profile: Profile, seconds_per_cell: int = 1800) -> float:
     taken = time.perf_counter() - began
     _note_time(path.stem, profile, taken)
     # the first cell prints the time that a notebook takes, which is known only now
-    first = next(c for c in notebook.cells if c.cell_type == "code")
+    first = next(c for c in notebook.cells if c.cell_type == "code" and f'start("{path.stem}")' in c.source)
     again = nbformat.v4.new_notebook(cells=[nbformat.from_dict(first)])
     _execute(again, path.parent, seconds_per_cell)
     first.outputs = again.cells[0].outputs
@@ -68,10 +69,7 @@ def clean(notebook: NotebookNode) -> None:
 
     notebook: as `nbformat.read` returns it, executed.
     """
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
+    notebook.metadata = METADATA
     notebook.nbformat_minor = 5
     for i, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{i:02d}"

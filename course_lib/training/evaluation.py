@@ -33,6 +33,11 @@ class Evaluation:
     def __init__(self, evaluate: Callable | None, objective: Objective, record: TrainingRecord, best: Best, steps: int):
         self.evaluate, self.objective, self.record, self.best, self.steps = evaluate, objective, record, best, steps
 
+    def run_if_unmeasured(self):
+        """Measure a run that was stopped before its first evaluation, so that its record says what the encoder is."""
+        if self.evaluate is not None and self.record.steps and not self.record.is_measured:
+            self.record.add_evaluation(self._checked(self.evaluate(self.objective.encoder)))
+
     def run_if_due(self):
         """Measure, if it is time and this step was not measured before (a resumed run may have been)."""
         step, every = len(self.record.steps), self.record.config["evaluate_every"]
@@ -43,7 +48,7 @@ class Evaluation:
         scores = self._checked(self.evaluate(self.objective.encoder))
         self.objective.train()
         with defer_interrupt():
-            self.record.evaluations.append({"step": step, "seconds": self.record.seconds, **scores})
+            self.record.add_evaluation(scores)
             score = scores[self.record.metric]
             if step and score > self.best.score:
                 weights = weights_of(self.objective)

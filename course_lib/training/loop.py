@@ -1,6 +1,7 @@
 """The one training loop, for every objective: batches in, loss out, and a record of how it went."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,8 +48,9 @@ def train(
     resume: continue from the checkpoint in `output` as if the run had never stopped; without a checkpoint, start.
     evaluate: a function of the encoder that returns {name: number}; `config.metric` says which is maximised.
     progress: whether to show a bar.
-    Returns a TrainingRecord.
-    Raises TypeError or ValueError for examples that cannot be trained on and for a checkpoint of another run,
+    Returns a TrainingRecord. Of a run that was stopped before `evaluate` was called, it has one evaluation, of the end.
+    Raises KeyboardInterrupt for a run without output that was stopped before its first step,
+    TypeError or ValueError for examples that cannot be trained on and for a checkpoint of another run,
     FloatingPointError where the loss or the gradient is not a finite number; the weights then are as before the step.
     """
     config = config or TrainingConfig()
@@ -64,8 +66,10 @@ def train(
             train_steps(state, bar)
         state.record.outcome = "finished"
     except KeyboardInterrupt:
-        state.record.outcome = "interrupted"
         state.losses.read()
+        if output is None and not state.record.steps:
+            raise  # nothing is left of such a run
+        state.record.outcome = "interrupted"
         state.save_checkpoint()
     finally:
         state.optimizer.zero_grad()
@@ -199,6 +203,9 @@ class TrainingState:
         stopped = self.record.outcome == "interrupted"
         if self.config.keep_best or stopped:
             self.evaluation.take_best()
+        if stopped:
+            with suppress(KeyboardInterrupt):  # somebody in a hurry
+                self.evaluation.run_if_unmeasured()
         if not self.is_main:
             return
         if self.output is not None:

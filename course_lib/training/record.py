@@ -57,6 +57,17 @@ class TrainingRecord:
         step |= {"tokens": tokens, "texts": texts, "seconds": self.seconds + seconds}
         self.steps.append(step | {"memory": memory_in_use(self.device)})
 
+    def add_evaluation(self, scores: dict[str, float]):
+        """Record what an evaluation after the present step gave; the first metric is the one that is maximised."""
+        self.metric = self.metric or self.config["metric"] or next(iter(scores))
+        numbers = {name: float(score) for name, score in scores.items()}
+        self.evaluations.append({"step": len(self.steps), "seconds": self.seconds, **numbers})
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is an evaluation after the start, and so one of the weights that the encoder has."""
+        return any(e["step"] for e in self.evaluations)
+
     def save(self, path: str | Path):
         """Write the record as JSON, the numbers of its steps rounded."""
         rounded = [{k: round(v, 6) if isinstance(v, float) else v for k, v in step.items()} for step in self.steps]

@@ -8,11 +8,11 @@ are for choices (validation), twenty for the result (test).
 
 import json
 import sys
-from pathlib import Path
 
 from course_lib import experiments
+from course_lib.storage import DATA
 
-QUESTIONS = Path(__file__).parents[1] / "data" / "everyday_questions.jsonl"
+QUESTIONS = DATA / "everyday_questions.jsonl"
 
 
 def main(names):

@@ -5,6 +5,7 @@ import html
 import re
 import signal
 import threading
+from dataclasses import replace
 
 import matplotlib
 import pytest
@@ -192,9 +193,34 @@ def test_stopping_ends_an_evaluation(shallow, docs, started, stop, work):
         went_on.append(True)
         return {"score": 1.0}
 
-    record = started(objective, docs.train.sentences[:100], LONG, stopped).result()
-    assert record.outcome == "interrupted" and not record.evaluations and len(record.steps) <= 3
-    assert not went_on
+    dashboard = started(objective, docs.train.sentences[:100], LONG, stopped)
+    with pytest.raises(KeyboardInterrupt):  # nothing was trained
+        dashboard.result()
+    assert not went_on and "stopped before its first step" in status(dashboard)
+
+
+def test_a_training_that_was_stopped_early_is_measured(shallow, docs, started):
+    """Between the start and the first evaluation; what comes after it reads the last one."""
+    objective, dashboards = SimCSE(shallow(1)), []
+
+    def stop_at_the_second_batch(module, batch, loss):
+        if module.training and len(dashboards[0]._losses) == 1:
+            threading.Thread(target=dashboards[0].stop).start()
+
+    handle = objective.register_forward_hook(stop_at_the_second_batch)
+    start = lambda encoder, dashboard: dashboards.append(dashboard) or spread(encoder)  # noqa: E731
+    record = started(objective, docs.train.sentences[:100], replace(LONG, evaluate_every=900), start).result()
+    handle.remove()
+    assert record.outcome == "interrupted" and 1 < len(record.steps) < 900
+    assert record.evaluations[-1] == {"step": len(record.steps), "seconds": record.seconds, **spread(objective.encoder)}
+
+
+def test_a_second_training_of_an_objective_says_so(shallow, docs):
+    objective = SimCSE(shallow(1))
+    widgets.training_dashboard(objective, docs.train.sentences[:100], CONFIG).result()
+    again = widgets.training_dashboard(objective, docs.train.sentences[:100], CONFIG)
+    again.result()
+    assert "after 6 steps of an earlier run" in status(again)
 
 
 def test_a_second_interrupt_changes_nothing(shallow, docs, started):
@@ -207,7 +233,9 @@ def test_a_second_interrupt_changes_nothing(shallow, docs, started):
         encoder.encode(SENTENCES)
 
     dashboard = started(SimCSE(shallow(1)), docs.train.sentences[:100], LONG, interrupted)
-    assert dashboard.result().outcome == "interrupted" and "stopped after" in status(dashboard)
+    with pytest.raises(KeyboardInterrupt):
+        dashboard.result()
+    assert "stopped before its first step" in status(dashboard)
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -217,8 +245,8 @@ def test_an_interrupt_while_the_training_starts_stops_it(shallow, docs):
             _thread.interrupt_main()
             return super().prepare(texts)
 
-    record = widgets.training_dashboard(Interrupted(shallow(1)), docs.train.sentences[:100], LONG).result()
-    assert record.outcome == "interrupted" and len(record.steps) < 1000
+    with pytest.raises(KeyboardInterrupt):
+        widgets.training_dashboard(Interrupted(shallow(1)), docs.train.sentences[:100], LONG).result()
 
 
 # --------------------------------------------------------------------------- errors

@@ -21,6 +21,16 @@ def test_the_pages_show_what_the_records_give():
     assert shown == set(tables.TABLES)
 
 
+def test_the_first_table_and_the_picture_show_the_rows_of_the_comparison():
+    simcse = [record for record in load_shipped("cropping") if record.profile == "cpu"]
+    mean = sum(record.results["questions"]["value"] for record in simcse) / len(simcse)
+    first = tables.first().splitlines()
+    assert len(first) == 2 + len(tables.FIRST) and f"{mean:.2f}" in first[2] and "cropping" in first[2]
+    labels = [text.get_text() for text in tables.draw().axes[2].texts]
+    assert labels == [cells(row)[3] for row in first[2:]] and all(f" {label}" in tables.picture() for label in labels)
+    assert tables.PICTURE.is_file()
+
+
 def test_a_row_holds_means_over_seeds():
     heading, _, *rows = tables.table("comparison").splitlines()
     (simcse,) = (dict(zip(cells(heading), cells(row))) for row in rows if cells(row)[0] == "SimCSE")
@@ -28,7 +38,7 @@ def test_a_row_holds_means_over_seeds():
     mean = sum(record.results["see_also"]["value"] for record in records) / len(records)
     assert float(simcse["See also"]) == pytest.approx(mean, abs=6e-4) and int(simcse["Seeds"]) == len(records)
     assert not any("long" in row and "–" in row for row in rows)  # what has no record has no row
-    with pytest.raises(ValueError, match="there is no table 'speed'; choose one of comparison, adaptation, "):
+    with pytest.raises(ValueError, match="there is no table 'speed'; choose one of picture, first, reading-path"):
         tables.with_tables("<!-- table: speed -->\n<!-- /table -->")
 
 

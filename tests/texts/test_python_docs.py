@@ -3,10 +3,10 @@
 import collections
 import json
 import time
-from pathlib import Path
 
 import pytest
 
+from course_lib.storage import DATA
 from course_lib.texts import python_docs
 from course_lib.texts.harvest import LIBRARIES, is_public
 from course_lib.texts.python_docs import SPLITS, PythonDocs, normalized
@@ -170,7 +170,7 @@ def test_questions(docs):
 
 def test_everyday_questions_have_answers_that_can_be_found(docs):
     """First searches of a newcomer; tests/benchmarks/everyday_questions.py counts how many succeed."""
-    lines = (Path(__file__).parents[1] / "data" / "everyday_questions.jsonl").read_text("utf-8").splitlines()
+    lines = (DATA / "everyday_questions.jsonl").read_text("utf-8").splitlines()
     questions = [json.loads(line) for line in lines]
     assert len({q["question"] for q in questions}) == len(questions)
     assert collections.Counter(q["split"] for q in questions) == {"validation": 30, "test": 20}

@@ -20,6 +20,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1.5, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 2)))
 GREY = "#595959"
 PALE = "#EAF3FA"  # what boxes are filled with
+SHARPNESS = 1.5  # pixels of a figure per pixel of a page at 100 %, so that it stays sharp when the page is enlarged
 SHORTEST_ALT = 20  # characters; shorter texts name a figure and do not say what it shows
 
 STYLE = {
@@ -27,8 +28,8 @@ STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "axes.facecolor": "white",
-    "figure.dpi": 100,
-    "savefig.dpi": 100,
+    "figure.dpi": 100 * SHARPNESS,
+    "savefig.dpi": 100 * SHARPNESS,
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.08,
     "figure.constrained_layout.h_pad": 0.08,
@@ -72,7 +73,9 @@ class Picture:
 
     def _repr_html_(self):
         source = base64.b64encode(self.data).decode()
-        return f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{source}">'
+        width = int.from_bytes(self.data[16:20])  # where a PNG says it
+        size = f'width="{width / SHARPNESS:.0f}"'
+        return f'<img alt="{html.escape(self.alt)}" {size} src="data:image/png;base64,{source}">'
 
     def __repr__(self):
         return self.alt

@@ -3,12 +3,12 @@
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import contextmanager
 
 import ipywidgets
 import numpy as np
-from IPython.display import display
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -19,6 +19,7 @@ from course_lib.training import TrainingConfig, TrainingRecord, train
 DRAWING_SHARE = 0.05  # of the time; the training waits while the curves are drawn
 DRAWING_PAUSE = 1.0  # seconds between two drawings, at least
 FIRST_ERROR = 1.0  # seconds in which a wrong argument is reported where the training was started
+TRAINED = weakref.WeakKeyDictionary()  # {objective: steps that dashboards have trained it}
 
 
 def training_dashboard(
@@ -27,7 +28,8 @@ def training_dashboard(
     """Train in the background, with live curves and a button that stops.
 
     In the next cell, `record = dashboard.result()` waits for the end, so that no later cell uses an encoder that is
-    still in training. Stopping keeps the best weights evaluated so far, as Ctrl-C does in `train`.
+    still in training. Stopping keeps the best weights evaluated so far, as Ctrl-C does in `train`. An objective that a
+    dashboard has trained before goes on from there, and the dashboard says so.
 
     objective, examples, config, evaluate: as `course_lib.training.train` takes them.
     Returns a Dashboard, which is shown when it is the value of a cell.
@@ -39,8 +41,8 @@ def training_dashboard(
 class Dashboard(Panel):
     """A running training; `.result()` waits for its TrainingRecord.
 
-    A kernel receives a button's click only between two cells. While a cell waits, interrupting the kernel does the
-    same.
+    An older front end passes a button's click on only between two cells. While a cell waits, interrupting the kernel
+    does the same.
 
     objective, examples, config, evaluate: as `course_lib.training.train` takes them.
     """
@@ -49,7 +51,7 @@ class Dashboard(Panel):
         self.button = ipywidgets.Button(
             description="Stop",
             icon="stop",
-            button_style="warning",
+            style={"button_color": "#A33200", "text_color": "white"},  # a contrast of 7:1
             tooltip="End the training now and keep the best weights so far",
         )
         self.status, self.curves = ipywidgets.HTML(), ipywidgets.HTML()
@@ -58,14 +60,17 @@ class Dashboard(Panel):
             [ipywidgets.HBox([self.button, self.status]), self.curves],
             lambda: f"<p>{self.status.value}</p>{self.curves.value}",
         )
-        self._record, self._error, self._refused, self._output = None, None, False, None
+        self._record, self._error, self._refused = None, None, False
+        self._objective, self._evaluate_with = objective, evaluate
+        earlier = TRAINED.get(objective, 0)
+        self._before = f", after {earlier} steps of an earlier run" if earlier else ""
         self._config, self._losses, self._evaluations, self._unfinished = config, [], [], []
         self._hint = ""
         self._began = self._said = time.monotonic()
         self._next_drawing = self._began + DRAWING_PAUSE
         self._running, self._stopping, self._over = threading.Event(), threading.Event(), threading.Event()
         self.button.on_click(lambda _: self.stop())
-        self._say(f"preparing {len(examples):,} texts …")
+        self._say(f"preparing {len(examples):,} texts …{self._before}")
         # a thread, so that the kernel stays free for the button; a daemon, so that it dies with the kernel
         thread = threading.Thread(target=self._train, args=(objective, examples, evaluate), daemon=True)
         with _on_interrupt(self.stop):
@@ -84,21 +89,25 @@ class Dashboard(Panel):
     def result(self) -> TrainingRecord:
         """Wait for the end of the training; an interrupt of the kernel stops it.
 
-        Returns the TrainingRecord. Raises what the training raised.
+        A training that was stopped before it was measured is measured now, so that its record always ends with an
+        evaluation of the weights that the encoder has.
+
+        Returns the TrainingRecord. Raises what the training raised, KeyboardInterrupt where it was stopped before its
+        first step.
         """
         # not `await`: ipykernel 7.4 leaves a widget that is moved while a cell awaits without an answer for good
-        self.button.disabled, self._hint = True, " · interrupt the kernel (■) to stop"
+        self._hint = " · if Stop does not answer, interrupt the kernel (■)"
         with _on_interrupt(self.stop):
             while not self._over.wait(0.2):  # without a limit, Windows would not interrupt it
                 pass
-        if self._output:  # the saved notebook should keep the last state, not that of the beginning
-            self._output.update(self._repr_mimebundle_(), raw=True)
         if self._error:
             raise self._error
+        if self._evaluate_with and not self._record.is_measured:
+            self._record.add_evaluation(self._evaluate_with(self._objective.encoder))
         return self._record
 
-    def _ipython_display_(self):
-        self._output = display(self._repr_mimebundle_(), raw=True, display_id=True)
+    def save_still(self) -> None:
+        """Nothing while it trains: the curves change every second."""
 
     # ------------------------------------------------------------------ in the thread
 
@@ -114,14 +123,17 @@ class Dashboard(Panel):
                 progress=False,
                 evaluate=evaluate and (lambda encoder: self._evaluate(evaluate, encoder)),
             )
+            TRAINED[objective] = TRAINED.get(objective, 0) + len(self._record.steps)
             self._show_end()
         except BaseException as error:  # nobody would see it in a thread; `result` raises it
             self._error, self._refused = error, not self._running.is_set()
-            self._say(f"{type(error).__name__}: {error}")
+            early = "stopped before its first step"
+            self._say(early if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}")
         finally:
             for hook in hooks:
                 hook.remove()
             self.button.disabled = True
+            Panel.save_still(self)  # the saved notebook should keep the last state, not that of the beginning
             self._running.set()
             self._over.set()
 
@@ -171,7 +183,9 @@ class Dashboard(Panel):
         record = self._record
         if record.steps:
             self.curves.value = as_html(plots.training_curves(record))
-        took = f"{len(record.steps)} steps in {record.seconds:.0f} s, {record.texts_per_second:.0f} texts/s"
+        took = (
+            f"{len(record.steps)} steps in {record.seconds:.0f} s, {record.texts_per_second:.0f} texts/s{self._before}"
+        )
         if record.outcome == "finished":
             self._say(f"finished: {took}")
         else:

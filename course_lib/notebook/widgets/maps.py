@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from IPython.display import display
 
 from course_lib.models.encoder import SentenceEncoder
 from course_lib.notebook import plots
+from course_lib.notebook.widgets.panel import as_text
 from course_lib.search.exact import unit_embeddings
 
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")  # plotly's for plots.MARKERS
@@ -54,6 +56,12 @@ class SentenceMap:
     def __init__(self, panels: dict[str, np.ndarray], texts: list[str], groups: list[str], title: str):
         self.picture = plots.sentence_map(panels, groups, texts, title)
         self.figure = _figure(panels, texts, groups, title)
+
+    def _ipython_display_(self):
+        display(self._repr_mimebundle_(), raw=True)
+        # plotly's figure says nothing to a screen reader
+        words = f"<details><summary>This map in words</summary>{as_text(self.picture.alt)}</details>"
+        display({"text/html": words, "text/plain": self.picture.alt}, raw=True)
 
     def _repr_mimebundle_(self, **options):
         still = self.picture._repr_html_()
@@ -101,7 +109,8 @@ def _figure(panels, texts, groups, title):
         font={"size": 14, "color": "black"},
         paper_bgcolor="white",
         plot_bgcolor="white",
-        legend={"orientation": "h", "yanchor": "top", "y": -0.03},
+        # beside the points: below them, plotly draws it over them until the page is resized
+        legend={"x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"},
         hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": "black"}},
     )
     return figure

@@ -1,16 +1,31 @@
 """What the widgets share: a box that can also be read without a kernel, and text that stays text."""
 
 import html
+import os
 import re
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 
 import ipywidgets
+from IPython.display import display
 
 from course_lib.notebook.plots import Picture
+
+# JupyterLab shows a widget whose kernel is gone as "model not found", although the output holds HTML too. There, the
+# still form is an output of its own below the widget, and of the two the one that works is shown.
+LIVE, STILL = "course-live", "course-still"
+_OUTPUT = ".jp-OutputArea-child"
+_ALIVE = f":has(.{LIVE}:not(.jupyter-widgets-disconnected))"
+ONE_OF_TWO = (
+    f"<style>{_OUTPUT}{_ALIVE} + {_OUTPUT}:has(.{STILL}), "
+    f"{_OUTPUT}:not({_ALIVE}):has(+ {_OUTPUT} .{STILL}) {{ display: none }}</style>"
+)
 
 
 class Panel(ipywidgets.VBox):
     """Widgets one below the other, which are also shown as HTML where no widget can be drawn.
+
+    JupyterLab saves that HTML after every change, so that it is what a reader sees who opens the notebook again.
 
     name: what it is, in words, for a terminal.
     children: the widgets.
@@ -19,11 +34,44 @@ class Panel(ipywidgets.VBox):
 
     def __init__(self, name: str, children: list[ipywidgets.Widget], still: Callable[[], str]):
         super().__init__(children)
-        self.name, self.still = name, still
+        self.name, self.still, self._saved = name, still, None
+        self.add_class(LIVE)
+        for area in widgets_in(self, ipywidgets.HTML):
+            area.observe(lambda _: self.save_still(), "value")
 
     def _repr_mimebundle_(self, **options):
         # a front end that knows widgets prefers them; `course_lib.notebook.build` commits the rest
-        return super()._repr_mimebundle_(**options) | {"text/plain": self.name, "text/html": self.still()}
+        return super()._repr_mimebundle_(**options) | self._still_bundle()
+
+    def _ipython_display_(self):
+        if not in_jupyterlab():
+            self._saved = display(self._repr_mimebundle_(), raw=True, display_id=True)
+            return
+        display(super()._repr_mimebundle_() | {"text/plain": self.name}, raw=True)
+        self._saved = display(self._still_bundle(ONE_OF_TWO), raw=True, display_id=True)
+
+    def save_still(self) -> None:
+        """Write the present state into the notebook, for those who open it later."""
+        if self._saved:
+            bundle = self._still_bundle(ONE_OF_TWO) if in_jupyterlab() else self._repr_mimebundle_()
+            self._saved.update(bundle, raw=True)
+
+    def _still_bundle(self, style=""):
+        remark = note("This is a picture of its last state. Run the cell to use it.")
+        return {"text/plain": self.name, "text/html": f'{style}<div class="{STILL}">{self.still()}{remark}</div>'}
+
+
+def in_jupyterlab() -> bool:
+    """Whether a Jupyter server started this kernel, so that JupyterLab or Notebook 7 is what shows its outputs."""
+    return "JPY_SESSION_NAME" in os.environ and "google.colab" not in sys.modules
+
+
+def widgets_in(widget: ipywidgets.Widget, kind: type) -> Iterator[ipywidgets.Widget]:
+    """Every widget of a kind inside a widget, itself included, from top to bottom."""
+    if isinstance(widget, kind):
+        yield widget
+    for child in getattr(widget, "children", ()):
+        yield from widgets_in(child, kind)
 
 
 def as_text(text: object) -> str:
@@ -39,8 +87,8 @@ def as_text(text: object) -> str:
 
 
 def note(text: str) -> str:
-    """A remark in small print, as HTML."""
-    return f'<p style="margin:0.3em 0"><small>{as_text(text)}</small></p>'
+    """A remark in small print, as HTML; a screen reader says it when it appears."""
+    return f'<p role="status" style="margin:0.3em 0"><small>{as_text(text)}</small></p>'
 
 
 def as_html(picture: Picture) -> str:
@@ -58,6 +106,7 @@ def field(text: str, hint: str, description: str = "") -> ipywidgets.Text:
     return ipywidgets.Text(
         text,
         placeholder=hint,
+        tooltip=hint,
         description=description,
         continuous_update=False,
         layout=ipywidgets.Layout(width="auto", flex="1 1 auto"),

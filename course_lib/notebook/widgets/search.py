@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import ipywidgets
@@ -11,19 +12,29 @@ from course_lib.search import Reranked, matched_words, nearest_sentence
 
 SHOWN = 3  # columns that can be read side by side
 LONGEST = 240  # characters of a text that are shown
+# of these BM25's list of stop words leaves some out; a text that shares no other word with a question shares nothing
+QUESTION_WORDS = frozenset("how what which who why when where do does did can could should i me my we you e g".split())
 
 
-def search_box(searchers: dict[str, Any], query: str = "", k: int = 5, cross_encoder: Any = None) -> Panel:
+def search_box(
+    searchers: dict[str, Any],
+    query: str = "",
+    k: int = 5,
+    cross_encoder: Any = None,
+    documents: Mapping[Any, str] | None = None,
+) -> Panel:
     """Put one question to several searchers and read their best texts next to each other.
 
-    Words that a text shares with the question, as BM25 compares them, are marked. A long text is cut to where they are,
-    or to its sentence nearest in meaning where there are none. A hit says which other searchers found it too.
+    Words that a text shares with the question, as BM25 compares them, are marked, except for QUESTION_WORDS. A long
+    text is cut to where they are, or to its sentence nearest in meaning where there are none. A hit says which other
+    searchers found it too, and opens when it is clicked.
 
     searchers: {name: whatever has .search(query, k) → [Hit(id, score, text), …]}, or a function without arguments that
-        makes one when it is first needed. With more than three, check boxes choose which are shown.
+        makes one when it is first needed. With more than three, check boxes choose three of them.
     query: the first question.
     k: hits per searcher.
     cross_encoder: whatever has .predict(pairs); it adds a check box that re-ranks with it what each searcher finds.
+    documents: {id: what a hit shows when it is opened}; default the text that was searched.
     Returns a Panel. Raises ValueError without a searcher, TypeError for one that cannot search.
     """
     searchers = _checked(searchers)
@@ -32,7 +43,7 @@ def search_box(searchers: dict[str, Any], query: str = "", k: int = 5, cross_enc
     boxes = {name: ipywidgets.Checkbox(i < SHOWN, description=name, indent=False) for i, name in enumerate(searchers)}
     rerank = ipywidgets.Checkbox(False, description="re-ranked by the cross-encoder", indent=False)
     choices = (list(boxes.values()) if len(boxes) > SHOWN else []) + ([rerank] if cross_encoder is not None else [])
-    status, results = ipywidgets.HTML(), ipywidgets.HTML()
+    status, results, progress = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.Output()
     answered = []  # the question that the results are of, and what was chosen
 
     def search():
@@ -43,28 +54,49 @@ def search_box(searchers: dict[str, Any], query: str = "", k: int = 5, cross_enc
         for name in (name for name, box in boxes.items() if box.value):
             status.value = note(f"Searching: {name} …")  # a re-ranker may take seconds
             if inspect.isfunction(searchers[name]):
-                searchers[name] = searchers[name]()
+                status.value = note(f"Preparing {name}: its texts are embedded once, which may take a minute …")
+                with progress:  # its progress bar
+                    searchers[name] = searchers[name]()
+                progress.clear_output()
             asked[name] = Reranked(searchers[name], cross_encoder) if rerank.value else searchers[name]
-        results.value = _results(question, asked, k)
+        results.value = _results(question, asked, k, documents or {})
         status.value, answered[:] = "", state
 
     search()
     redraw_on_change([line, button, *choices], search, status)
+    _keep_readable(list(boxes.values()))
     named = " and ".join(searchers)
     rows = [ipywidgets.HBox(choices, layout=ipywidgets.Layout(flex_flow="row wrap"))] if choices else []
     return Panel(
         f"Search box: {named}",
-        [ipywidgets.HBox([line, button]), *rows, status, results],
+        [ipywidgets.HBox([line, button]), *rows, status, progress, results],
         lambda: f"<p><b>Question:</b> {as_text(line.value.strip() or '…')}</p>{results.value}",
     )
 
 
-def _results(question, searchers, k):
+def _keep_readable(boxes):
+    """Of more than SHOWN ticked boxes, untick the one that was ticked first."""
+    ticked = [box for box in boxes if box.value]
+
+    def change(event):
+        box = event["owner"]
+        if box in ticked:
+            ticked.remove(box)
+        if box.value:
+            ticked.append(box)
+        if len(ticked) > SHOWN:
+            ticked[0].value = False
+
+    for box in boxes:
+        box.observe(change, "value")
+
+
+def _results(question, searchers, k, documents):
     if not question or not searchers:
         return note("Type a question to see what is found." if searchers else "Tick a search to see what it finds.")
     found = {name: searcher.search(question, k=k) for name, searcher in searchers.items()}
     encoders = {name: _encoder_of(searcher) for name, searcher in searchers.items()}
-    return _table(question, found, encoders)
+    return _columns(question, found, encoders, documents)
 
 
 def _encoder_of(searcher):
@@ -89,27 +121,19 @@ def _checked(searchers):
     return dict(searchers)
 
 
-def _table(question, found, encoders):
-    """One column per searcher, one row per rank."""
-    cell = (
-        f'align="left" style="text-align:left;vertical-align:top;width:{100 // len(found)}%;white-space:normal;'
-        'line-height:1.35;padding:0.35em 0.8em 0.35em 0"'
-    )
-    head = "".join(f"<th {cell}>{as_text(name)}</th>" for name in found)
-    rows = "".join(
-        "<tr>"
-        + "".join(f"<td {cell}>{_hit(question, name, place, found, encoders[name])}</td>" for name in found)
-        + "</tr>"
-        for place in range(max(map(len, found.values())))
-    )
-    nothing = "".join(note(f"{name} finds nothing: no text fits.") for name, hits in found.items() if not hits)
-    return f'<table style="width:100%"><tr>{head}</tr>{rows}</table>{nothing}'
+def _columns(question, found, encoders, documents):
+    """One column per searcher; they stand below each other where the page is narrow."""
+    columns = ""
+    for name, hits in found.items():
+        told = "".join(_hit(question, name, place, found, encoders[name], documents) for place in range(len(hits)))
+        told = told or note(f"{name} finds nothing: no text fits.")
+        title = f'<p style="margin:0.3em 0"><b>{as_text(name)}</b></p>'
+        columns += f'<div style="flex:1 1 16em;min-width:0;line-height:1.35">{title}{told}</div>'
+    return f'<div style="display:flex;flex-wrap:wrap;gap:0.3em 1.6em">{columns}</div>'
 
 
-def _hit(question, name, place, found, encoder):
-    """The hit at a place (from 0) of one searcher's list, as HTML; nothing where the list is shorter."""
-    if place >= len(found[name]):
-        return ""
+def _hit(question, name, place, found, encoder, documents):
+    """The hit at a place (from 0) of one searcher's list, as HTML."""
     hit = found[name][place]
     shown, marked = _excerpt(question, hit.text)
     nearest = not marked and encoder is not None and len(hit.text) > LONGEST
@@ -125,9 +149,14 @@ def _hit(question, name, place, found, encoder):
     remarks = ([] if marked else ["no word in common" + ("; its nearest sentence" if nearest else "")]) + (
         ["also " + ", ".join(also)] if also else []
     )
-    return f"{place + 1}. <b>{_breakable(hit.id)}</b> &nbsp; {hit.score:.2f}<br>{shown}" + (
+    line = f"{place + 1}. <b>{_breakable(hit.id)}</b> &nbsp; {hit.score:.2f}<br>{shown}" + (
         f"<br><small><i>{as_text('; '.join(remarks))}</i></small>" if remarks else ""
     )
+    whole = documents.get(hit.id, hit.text)
+    if whole == hit.text and len(whole) <= LONGEST:
+        return f'<p style="margin:0.4em 0">{line}</p>'
+    whole = f'<p style="margin:0.3em 0 0.6em 1em">{as_text(whole)}</p>'
+    return f'<details style="margin:0.4em 0"><summary>{line}</summary>{whole}</details>'
 
 
 def _breakable(name):
@@ -140,17 +169,21 @@ def _breakable(name):
 def _excerpt(question, text):
     """A text as HTML with shared words marked, and their number; a long text begins shortly before the first."""
     pieces = re.split(r"([^\W_]+)", text)  # every second piece is a word, or several that camel case joins
-    shared = [matched_words(question, piece) if i % 2 else [] for i, piece in enumerate(pieces)]
+    shared = [_shared_words(question, piece) if i % 2 else [] for i, piece in enumerate(pieces)]
     first = next((i for i, words in enumerate(shared) if words), 0)
     start = 0 if len(text) <= LONGEST else _start(pieces, first)
     shown, length = [], 0
     for piece, words in zip(pieces[start:], shared[start:]):
         if length + len(piece) > LONGEST:
-            shown.append(" …")
             break
         shown.append(_marked(piece, words))
         length += len(piece)
-    return ("… " if start else "") + "".join(shown), sum(map(bool, shared))
+    whole = start + len(shown) == len(pieces) and text.rstrip().endswith((".", "?", "!", ":", ";", ")", "…"))
+    return ("… " if start else "") + "".join(shown) + ("" if whole else " …"), sum(map(bool, shared))
+
+
+def _shared_words(question, piece):
+    return [word for word in matched_words(question, piece) if word.lower() not in QUESTION_WORDS]
 
 
 def _start(pieces, first):

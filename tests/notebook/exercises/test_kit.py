@@ -261,8 +261,14 @@ def test_random_numbers_from_another_place_than_the_generator():
 def test_numbers_of_other_libraries_are_numbers():
     for convert in (float, np.float64, np.float32, np.array, torch.tensor):
         assert start_here.cosine.check(lambda a, b: convert(start_here.cosine.reference(a, b))).right
-    assert start_here.nearest.check(lambda query, rows: torch.tensor(start_here.nearest.reference(query, rows))).right
-    outcome = wrong(start_here.nearest, lambda query, rows: float(start_here.nearest.reference(query, rows)))
+
+    def largest(x):
+        return int(x.argmax())
+
+    cases = {"three numbers": (torch.tensor([0.0, 2.0, 1.0]),), "the first": (torch.tensor([3.0, 2.0]),)}
+    exercise = Exercise("kit.largest", "Largest", "easy", 2, largest, lambda: cases, [], ["argmax"], "", "")
+    assert exercise.check(lambda x: torch.tensor(largest(x))).right
+    outcome = wrong(exercise, lambda x: float(largest(x)))
     assert "decimal numbers, and it should be whole numbers" in outcome.message
 
 

@@ -26,50 +26,6 @@ RIGHT["start_here.cosine"] = [
 ]
 
 
-def of_unit_rows(query, rows):
-    cosines = [row @ query / (np.linalg.norm(row) * np.linalg.norm(query)) for row in rows]
-    return cosines.index(max(cosines))
-
-
-def best_so_far(query, rows):
-    best, highest = 0, -math.inf
-    for i, row in enumerate(rows):
-        cosine = (row * query).sum() / np.linalg.norm(row)
-        if cosine > highest:
-            best, highest = i, cosine
-    return best
-
-
-RIGHT["start_here.nearest"] = [
-    of_unit_rows,
-    best_so_far,
-    lambda query, rows: max(range(len(rows)), key=lambda i: rows[i] @ query / np.linalg.norm(rows[i])),
-    lambda query, rows: np.argsort(-(rows @ query) / np.linalg.norm(rows, axis=1))[0],
-    lambda query, rows: np.argmin(
-        ((rows / np.linalg.norm(rows, axis=1, keepdims=True) - query / np.linalg.norm(query)) ** 2).sum(1)
-    ),
-]
-
-
-def with_a_flag(ranking, answers):
-    place = None
-    for i, name in enumerate(ranking):
-        if place is None and name in answers:
-            place = i + 1
-    return 0 if place is None else 1 / place
-
-
-RIGHT["start_here.reciprocal_rank"] = [
-    lambda ranking, answers: next((1 / (i + 1) for i in range(len(ranking)) if ranking[i] in answers), 0.0),
-    lambda ranking, answers: max((1 / (ranking.index(a) + 1) for a in answers if a in ranking), default=0),
-    lambda ranking, answers: next(
-        (Fraction(1, i) for i, name in enumerate(ranking, 1) if name in answers), Fraction(0)
-    ),
-    lambda ranking, answers: max([name in answers and 1 / i for i, name in enumerate(ranking, 1)] + [0]),
-    with_a_flag,
-]
-
-
 def with_loops(query, key, value, mask):
     rows = []
     for q, k, v, m in zip(query, key, value, mask):

@@ -39,42 +39,6 @@ def _length(a):
     return np.linalg.norm(a)
 
 
-def no_negative(query, rows):
-    best, highest = 0, 0.0
-    for i, row in enumerate(rows):
-        if row @ query / _length(row) > highest:
-            best, highest = i, row @ query / _length(row)
-    return best
-
-
-WRONG["start_here.nearest"] = [
-    no_negative,
-    lambda query, rows: int(np.argmax(rows @ query / _length(rows))) if len(rows) == 3 else 0,
-    lambda query, rows: rows[np.argmax(rows @ query / np.linalg.norm(rows, axis=1))],
-    lambda query, rows: int(np.argmax(rows @ query / np.linalg.norm(rows, axis=1))) + 1,
-    lambda query, rows: np.argsort(rows @ query / np.linalg.norm(rows, axis=1)),
-    lambda query, rows: int(np.argmax(rows @ query / (rows**2).sum(1))),
-    lambda query, rows: int(np.argmin(np.abs(rows / np.linalg.norm(rows, axis=1, keepdims=True) - query).sum(1))),
-    (lambda query, rows: min(range(len(rows)), key=lambda i: ((rows[i] - query) ** 2).sum()), "distance"),
-]
-
-WRONG["start_here.reciprocal_rank"] = [
-    (
-        lambda ranking, answers: (
-            [1 / (ranking.index(a) + 1) for a in answers if a in ranking][0] if set(ranking) & answers else 0
-        ),
-        "first answer",
-    ),
-    lambda ranking, answers: 1 / (ranking.index(next(iter(answers))) + 1) if next(iter(answers)) in ranking else 0,
-    lambda ranking, answers: 1 // next((i for i, name in enumerate(ranking, 1) if name in answers), math.inf),
-    lambda ranking, answers: (
-        -1 if not set(ranking) & answers else EXERCISES["start_here.reciprocal_rank"].reference(ranking, answers)
-    ),
-    lambda ranking, answers: sum(name in answers for name in ranking[:1]) / 1,
-    lambda ranking, answers: 1 / math.log2(1 + next((i for i, n in enumerate(ranking, 1) if n in answers), math.inf)),
-    lambda ranking, answers: np.mean([1 / i for i, name in enumerate(ranking, 1) if name in answers] or [0]),
-]
-
 # --------------------------------------------------------------------------- 01
 
 

@@ -16,6 +16,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from course_lib.notebook import plots
+from course_lib.notebook.plots.picture import SHARPNESS
 
 LONG = "A title that nobody wanted to be this long, of the _figure_ that $nobody$ has asked for, drawn on a Sunday"
 
@@ -44,7 +45,8 @@ def test_picture_is_opaque_small_and_not_blank(drawn, figure):
     image = PIL.Image.open(io.BytesIO(shown.data))
     assert isinstance(shown, plots.Picture) and image.format == "PNG" and "transparency" not in image.info
     assert len(image.getcolors()) > 20 and (np.asarray(image.convert("RGB"))[0] == 255).all()
-    assert 300 < image.width <= 1100 and len(shown.data) < 60_000
+    assert 300 < image.width / SHARPNESS <= 1100 and len(shown.data) < 90_000
+    assert f'width="{image.width / SHARPNESS:.0f}"' in shown._repr_html_()
 
 
 def test_alt_text_carries_the_numbers(drawn, examples, figure):

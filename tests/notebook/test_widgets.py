@@ -138,7 +138,11 @@ def panels(encoder):
         "search_box": (widgets.search_box({"by words": BM25Search(TEXTS)}, "sort coins"), "nasty"),
         "similarity_playground": (widgets.similarity_playground(encoder, SENTENCES), "Heat map"),
         "noise_sliders": (widgets.noise_sliders(encoder, "Sort the array."), "[MASK]"),
-        "temperature_slider": (widgets.temperature_slider([0.9, 0.1], ["a", "b"]), "τ = 0.05: the loss"),
+        "temperature_slider": (widgets.temperature_slider([0.9, 0.1], ["a", "b"]), "temperature 0.05: the loss"),
+        "judge_searches": (
+            widgets.judge_searches(dict.fromkeys("ab", BM25Search(TEXTS)), ["sort coins"]),
+            "sort coins",
+        ),
         "training_dashboard": (dashboard, "2 steps"),
         "sentence_map": (widgets.sentence_map(encoder, SENTENCES, ["a", "b", "a", "b"]), "4 texts in 2 groups"),
     }
@@ -154,9 +158,8 @@ def committed(panels):
     cells = []
     for name, (panel, _) in panels.items():
         bundle = panel._repr_mimebundle_()
-        assert (WIDGET in bundle) == (name not in ("sentence_map", "temperature_slider")) and len(
-            bundle["text/plain"]
-        ) < 1000
+        assert (WIDGET in bundle) == (name not in ("sentence_map", "temperature_slider"))
+        assert len(bundle["text/plain"]) < 1000
         cells.append(nbformat.v4.new_code_cell(name, outputs=[nbformat.v4.new_output("display_data", bundle)]))
     notebook = nbformat.v4.new_notebook(cells=cells)
     nbformat.validate(notebook)

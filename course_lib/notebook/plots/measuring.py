@@ -26,7 +26,7 @@ def scatter(panels: dict, xlabel: str, ylabel: str, title: str = "Scatter") -> P
         figure = Figure(figsize=(1 + 4.6 * len(read), 4.4))
         for axes, (heading, (x, y)) in zip(np.ravel(figure.subplots(1, len(read), sharey=True)), read.items()):
             axes.plot(x, y, "o", color=COLOURS[0], alpha=0.3, markersize=4, markeredgewidth=0)
-            axes.set(xlabel=words(xlabel, 40), title=words(heading, 40))
+            axes.set(xlabel=words(xlabel, 40), title=words(heading, 48))
         figure.axes[0].set_ylabel(words(ylabel, 30))
         headline(figure, title)
     told = [f"{plain(h)}, {len(x):,} points, y from {short(y.min())} to {short(y.max())}" for h, (x, y) in read.items()]
@@ -88,7 +88,7 @@ def intervals(panels: dict, title: str = "Intervals", reference: dict | None = N
     }
     heights = [len(rows) + 0.8 for rows in read.values()]
     with style():
-        figure = Figure(figsize=(10, 0.8 + 0.7 * len(read) + 0.36 * sum(map(len, read.values()))))
+        figure = Figure(figsize=(10, 0.8 + 0.6 * len(read) + 0.42 * sum(map(len, read.values()))))
         grid = np.ravel(figure.subplots(len(read), 1, height_ratios=heights))
         for axes, (heading, rows) in zip(grid, read.items()):
             for y, (value, low, high) in enumerate(rows.values()):

@@ -20,9 +20,9 @@ SEEDS = (0, 1, 2)
 LONGEST = 32  # tokens of a text
 # the settings of the notebook's loop, which has neither a schedule nor clipping
 CONFIG = TrainingConfig(
-    steps=600,
+    steps=400,
     batch_size=64,
-    learning_rate=3e-3,
+    learning_rate=1e-3,
     warmup_ratio=0.0,
     schedule="constant",
     max_gradient_norm=1e9,

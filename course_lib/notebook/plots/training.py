@@ -42,6 +42,8 @@ def curves(
         levels = level_lines(axes, references)
         if log_x:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, _: _count_in_words(value))
+            axes.xaxis.set_minor_formatter("")
         else:
             axes.locator_params(axis="x", integer=all((steps == steps.round()).all() for steps, _ in read.values()))
         axes.set(xlabel=xlabel, ylabel=words(ylabel, 40), title=words(title, 60))
@@ -149,6 +151,14 @@ def _line_in_words(name, steps, values):
         f"{plain(name)}{seeds} from {short(mean[0])} at {steps[0]:g} to {short(mean[-1])} at {steps[-1]:g}, "
         f"lowest {short(mean.min())}, highest {short(mean.max())}"
     )
+
+
+def _count_in_words(value):
+    """A count as a label: 500, 10,000, 100 M (million), 1 B (billion)."""
+    for size, name in ((1e9, " B"), (1e6, " M")):
+        if value >= size:
+            return f"{value / size:,g}{name}"
+    return f"{value:,g}"
 
 
 def _band_in_words(lines):

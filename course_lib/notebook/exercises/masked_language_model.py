@@ -101,7 +101,7 @@ mask_tokens = Exercise(
         Mistake(
             "special tokens chosen",
             _noise(choose=lambda ids, special, p: torch.rand(ids.shape) < p),
-            "Special tokens are chosen too.",
+            "Special tokens are chosen as well.",
             "Leave out what `special` marks: `& ~special`.",
         ),
         Mistake(
@@ -131,7 +131,7 @@ mask_tokens = Exercise(
         Mistake(
             "the same every time",
             lambda *texts: torch.manual_seed(0) and _noise()(*texts),
-            "Every call hides the same places, so that training sees each text with one and the same noise.",
+            "Every call hides the same places, so a text has the same noise each time it is read.",
             "Set no seed inside of the function: BERT needs new noise each time it sees a text.",
         ),
         Mistake(
@@ -173,7 +173,7 @@ mask_tokens = Exercise(
         Mistake(
             "label everywhere",
             _noise(label=lambda ids, inputs, chosen, mask_id: ids.clone()),
-            "Every token has a label, also those that nobody hid.",
+            "Every token has a label, also those that were not chosen.",
             "Where nothing was chosen, the label is −100: `torch.where(chosen, ids, -100)`.",
         ),
         Mistake(
@@ -198,11 +198,12 @@ mask_tokens = Exercise(
             "label only where changed",
             _noise(label=lambda ids, inputs, chosen, mask_id: torch.where(inputs != ids, ids, -100)),
             "The chosen tokens that stayed as they are have no label.",
-            "They are predicted like the others; otherwise keeping them is for nothing.",
+            "They are predicted like the others. Without a label, a token that stays as it is teaches nothing.",
         ),
     ],
     [
-        "First which: one uniform number a token, and never a special one. Then what becomes of them: a second number.",
+        "Draw one uniform number per token to decide which are chosen, special ones never. Then draw a second one per "
+        "token, which decides what becomes of a chosen one.",
         "`torch.where(condition, a, b)` picks element by element. Under 0.8: [MASK]; from 0.9 on: a random id.",
         "The labels come from the original ids: `torch.where(chosen, ids, -100)`.",
     ],
@@ -352,7 +353,7 @@ masked_cross_entropy = Exercise(
     ],
     [
         "First select, then index: `hidden = labels != -100` is a (B, T) mask.",
-        "`logits[hidden]` has one row a hidden token, (M, V); `labels[hidden]` says which entry is the true one.",
+        "`logits[hidden]` has one row per hidden token, (M, V); `labels[hidden]` says which entry is the true one.",
     ],
     """
     def my_masked_cross_entropy(logits, labels):
@@ -414,7 +415,7 @@ def _neighbour_too(pieces, draws, probability):
 
 whole_words = Exercise(
     "masked_language_model.whole_words",
-    "One draw a word",
+    "One draw per word",
     "medium",
     8,
     _hide(lambda word, own, first, p: word[0] < p),
@@ -423,7 +424,7 @@ whole_words = Exercise(
         Mistake(
             "each piece for itself",
             _hide(lambda word, own, first, p: own < p),
-            "Pieces of a word draw for themselves.",
+            "Each piece of a word is decided by its own number.",
             "Only the number of the *first* piece counts; the others follow it.",
         ),
         Mistake(
@@ -453,13 +454,13 @@ whole_words = Exercise(
         Mistake(
             "last piece",
             _hide(lambda word, own, first, p: word[-1] < p),
-            "The number of the *last* piece decides.",
-            "It is the first piece's that counts; do not overwrite it at a `##`.",
+            "A word is hidden where the number of its *last* piece is below `probability`.",
+            "The number of the first piece counts; do not overwrite it at a piece with `##`.",
         ),
         Mistake(
             "mean of the pieces",
             _hide(lambda word, own, first, p: sum(word) / len(word) < p),
-            "The mean of a word's numbers decides.",
+            "A word is hidden where the mean of its numbers is below `probability`.",
             "Only the number of the first piece counts.",
         ),
         Mistake(
@@ -477,7 +478,7 @@ whole_words = Exercise(
     ],
     [
         "Walk through the pieces and remember the decision for the current word.",
-        "A piece that does not begin with `##` starts a new word, and only then is a number looked at.",
+        "A piece that does not begin with `##` starts a new word. Only there compare its number with `probability`.",
     ],
     """
     def my_whole_words(pieces, draws, probability):
@@ -509,7 +510,7 @@ perplexity = Exercise(
         Mistake(
             "mean of the exponentials",
             lambda losses: losses.exp().mean(),
-            "The exponential is taken of each loss, so that a few hard tokens rule the mean.",
+            "The exponential is taken of each loss, so a few hard tokens dominate the mean.",
             "First the mean, then one exponential.",
         ),
         Mistake(
@@ -534,7 +535,7 @@ perplexity = Exercise(
             "loss itself",
             lambda losses: losses.mean(),
             "This is the mean loss.",
-            "Take its exponential: among how many equally likely tokens the model seems to choose.",
+            "Take its exponential: the number of equally likely tokens that would give the same loss.",
         ),
     ],
     [
@@ -545,8 +546,7 @@ perplexity = Exercise(
     def my_perplexity(losses):
         return losses.mean().exp()
     """,
-    "The exponential undoes the logarithm of the mean loss: it is the number of tokens, equally likely, with "
-    "the same loss.",
+    "The exponential turns the mean loss into the number of equally likely tokens that would give the same loss.",
     gradients=False,
     strict=False,
 )

@@ -33,7 +33,7 @@ def best_guesses(guesses: dict, answers: Sequence[str], title: str = "Best guess
             names = [words(f"✓ {word}" if word == answer else word, 16, 1) for word, _ in found]
             axes.set_yticks(range(len(found)), names)
             axes.set(xlabel="Probability", xlim=(0, 1.35 * longest), ylim=(len(found) - 0.4, -0.6))
-            axes.set_title(words(text, 30), fontsize=12)
+            axes.set_title(words(text, 24), fontsize=12)
         headline(figure, title)
     told = [
         f"{plain(text)} {', '.join(f'{word} {p:.2f}' for word, p in found)} (true: {answer})"

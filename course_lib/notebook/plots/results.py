@@ -56,7 +56,9 @@ def comparison_picture(records: list) -> bytes:
     return comparison_bars(records).data
 
 
-def gains(tasks: dict, baseline: str, title: str = "Gains", xlabel: str = "nDCG@10, gain") -> Picture:
+def gains(
+    tasks: dict, baseline: str, title: str = "Gains", xlabel: str = "nDCG@10, gain", same_scale: bool = False
+) -> Picture:
     """Differences from one baseline as points with 95 % intervals: one panel per task, the baseline a line at 0.
 
     tasks: {heading: {series: {row: Difference}}}, at most 7 series, each with its own colour and marker. Where a task
@@ -64,12 +66,13 @@ def gains(tasks: dict, baseline: str, title: str = "Gains", xlabel: str = "nDCG@
     baseline: what was subtracted, in words.
     title: of the figure.
     xlabel: of every panel.
+    same_scale: whether all panels have the same horizontal axis.
     Returns a Picture.
     """
     series, rows = _series_and_rows(tasks)
     with style():
         figure = Figure(figsize=(2.5 + 3 * len(tasks), 1.6 + 0.42 * len(rows)))
-        grid = np.ravel(figure.subplots(1, len(tasks), sharey=True))
+        grid = np.ravel(figure.subplots(1, len(tasks), sharey=True, sharex=same_scale))
         for axes, (heading, of) in zip(grid, tasks.items()):
             _gain_panel(axes, of, series, rows, words(baseline, 40))
             axes.set(title=words(heading, 22), xlabel=words(xlabel, 22))

@@ -1,14 +1,17 @@
-"""A learner's function, handed to an objective as notebook 05 does, is what trains the model."""
+"""A learner's function, handed to an objective or a loop as its notebook does, is what trains the model."""
 
 import functools
+from pathlib import Path
 
+import nbformat
 import pytest
 import torch
+import torch.nn.functional as F
 
 from course_lib import TrainingConfig, functional, train
 from course_lib.models import QueryGenerator
-from course_lib.notebook.exercises import query_generator, simcse
-from course_lib.objectives import QueryGeneration, SimCSE
+from course_lib.notebook.exercises import masked_language_model, query_generator, simcse
+from course_lib.objectives import MaskedLanguageModel, QueryGeneration, SimCSE
 
 TEXTS = ["Sort an array.", "Join two tables.", "Draw a line in a figure.", "Read a file.", "Count words.", "Invert it."]
 
@@ -137,3 +140,66 @@ def test_the_learners_function_trains_a_query_generator(shallow, exercise, other
     mine = counted(functions[name])
     assert losses(**{name: mine}) == losses() and mine.calls == calls
     assert losses(**{name: other}) != pytest.approx(losses(), rel=1e-3)
+
+
+# --------------------------------------------------------------------------- 03: the notebook's own loop and objective
+
+NOTEBOOK = Path(__file__).parents[3] / "notebooks" / "03_masked_language_model.ipynb"
+
+
+def my_mask_tokens(ids, special, probability, mask_id, vocab_size):
+    return functional.mask_tokens(ids, special, probability, mask_id, vocab_size)
+
+
+def my_masked_cross_entropy(logits, labels):
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+
+
+def hide_all(ids, special, probability, mask_id, vocab_size):
+    return torch.where(special, ids, mask_id), torch.where(special, -100, ids)
+
+
+def doubled(logits, labels):
+    return 2 * my_masked_cross_entropy(logits, labels)
+
+
+@pytest.fixture(scope="module")
+def notebook_losses(shallow):
+    """A function that runs the cells of notebook 03 that define its training, and trains by its loop or by `train`."""
+    sources = [c.source for c in nbformat.read(NOTEBOOK, as_version=4).cells if c.cell_type == "code"]
+
+    def cell(part):
+        return next(source for source in sources if part in source)
+
+    def losses(way, mask_tokens, masked_cross_entropy):
+        model = MaskedLanguageModel(shallow())
+        names = {"functional": functional, "torch": torch, "MaskedLanguageModel": MaskedLanguageModel}
+        names |= {"shipped": model, "tokenizer": model.encoder.tokenizer, "V": len(model.encoder.tokenizer)}
+        names |= {"mask_tokens": mask_tokens, "masked_cross_entropy": masked_cross_entropy}
+        exec("def hidden_batch" + cell("def hidden_batch").split("def hidden_batch")[1].split("\ntorch.")[0], names)
+        exec(cell("def train_mlm"), names)
+        exec(cell("class MyMaskedLanguageModel").split("\nmine =")[0], names)
+        if way == "loop":
+            torch.manual_seed(0)
+            return names["train_mlm"](model, TEXTS, 3, mask_tokens, batch_size=4, learning_rate=1e-3)
+        config = TrainingConfig(steps=3, batch_size=4, learning_rate=1e-3, precision="fp32")
+        return train(names["MyMaskedLanguageModel"](model.encoder), TEXTS, config, progress=False).losses
+
+    return losses
+
+
+@pytest.mark.parametrize("way", ["loop", "train"])
+def test_the_learners_functions_train_in_notebook_03(notebook_losses, way):
+    exercises = (masked_language_model.mask_tokens, masked_language_model.masked_cross_entropy)
+    references = [exercise.reference for exercise in exercises]
+    library = notebook_losses(way, *references)
+    mine = [counted(my_mask_tokens), counted(my_masked_cross_entropy)]
+    used = [exercise.use(function) for exercise, function in zip(exercises, mine)]
+    for function in mine:
+        function.calls = 0
+    assert notebook_losses(way, *used) == pytest.approx(library, rel=1e-4)
+    assert [function.calls for function in mine] == [3, 3]
+    for changed in ([hide_all, references[1]], [references[0], doubled]):
+        assert notebook_losses(way, *changed) != pytest.approx(library, rel=1e-2)
+    for exercise in exercises:
+        exercise.reset()

@@ -32,6 +32,15 @@ class Recipe:
     def __post_init__(self):
         check_choice(POOLING, pooling=self.pooling)
 
+    def changed(self, changes: dict) -> "Recipe":
+        """The recipe with other values.
+
+        changes: {name: value}; a name that is no field of Recipe is an argument of the objective.
+        """
+        of_recipe = {name: value for name, value in changes.items() if name in vars(self)}
+        options = {name: value for name, value in changes.items() if name not in of_recipe}
+        return replace(self, **of_recipe, options=self.options | options) if changes else self
+
 
 # of queries, for the generator that ships; GPL's 0.95 and 1.0 are for a T5; chosen by reading
 SAMPLING = {"top_p": 0.9, "temperature": 0.6}

@@ -1,8 +1,8 @@
 """Runs: an encoder trained stage by stage and measured, each stage once, kept in the cache and never repeated."""
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +14,6 @@ from course_lib.experiments.records import STS, RunRecord, machine, measure, shi
 from course_lib.experiments.stages import DOMAINS, STAGES, Stage, load_cross_encoder, load_docs
 from course_lib.experiments.starts import STARTS, labelling_weights, start_folder, start_weights
 from course_lib.models import SentenceEncoder
-from course_lib.models.minilm import reference_folder
 from course_lib.objectives import Objective
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
 from course_lib.storage import cache_folder, fingerprint
@@ -25,8 +24,6 @@ from course_lib.training.record import memory_in_use
 # what a run is searched with, where that is more than itself
 SEARCHES = {"hybrid": "BM25 and {}, hybrid", "reranked": "{} + cross-encoder"}
 DEPTH = 20  # passages that the cross-encoder reads for each query
-# the rows of the comparison, in their order
-COMPARISON = "bm25 base base_cls mlm simcse simcse_cls tsdae tsdae_mean ct ct_in_batch cropping minilm".split()
 TOUCH_TRAINING = ("torch", "transformers", "tokenizers")  # packages whose other version means another training
 
 
@@ -50,7 +47,9 @@ class Run:
     seed: of every stage.
     domain: a key of DOMAINS: "python" is the whole corpus, as in the comparison; "target" is that of domain adaptation.
     search: a key of SEARCHES, or "" to measure the encoder alone; it changes nothing about the training.
-    Raises ValueError for a name that is not in its table.
+    changes: what differs from the recipe of the last stage, as `Recipe.changed` takes it; values that the recipe has
+        already are left out, so that such a run is that of the recipe.
+    Raises ValueError for a name that is not in its table, and for changes without a stage.
     """
 
     start: str
@@ -59,6 +58,7 @@ class Run:
     seed: int = 0
     domain: str = "python"
     search: str = ""
+    changes: dict = field(default_factory=dict)
 
     def __post_init__(self):
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -71,15 +71,21 @@ class Run:
             raise ValueError(f"stage {stage!r} reads texts of the target; use it with domain='target'")
         if self.start == "bm25" and self.stages:
             raise ValueError("BM25 cannot be trained; start from base or minilm")
+        if self.changes and not self.stages:
+            raise ValueError(f"changes is {self.changes}; without a stage there is no recipe to change")
+        known = vars(self._given_recipe) | self._given_recipe.options if self.changes else {}
+        changes = {n: value for n, value in self.changes.items() if n not in known or known[n] != value}
+        object.__setattr__(self, "changes", changes)
 
     # ------------------------------------------------------------------ names
 
     @property
     def name(self) -> str:
-        """As in file names and in `RunRecord.method`, such as "simcse" or "target-hybrid-source-gpl"."""
+        """As in file names and in `RunRecord.method`, such as "target-source-gpl" or "simcse-temperature-0.2"."""
         begin = [] if self.start == "base" and self.stages else [self.start]
         domain = [] if self.domain == "python" else [self.domain]
-        return "-".join([*domain, *filter(None, [self.search]), *begin, *self.stages])
+        changes = [f"{name}-{_short(value)}" for name, value in self.changes.items()]
+        return "-".join([*domain, *filter(None, [self.search]), *begin, *self.stages, *changes])
 
     @property
     def title(self) -> str:
@@ -87,7 +93,8 @@ class Run:
         begin = [] if self.start == "base" and self.stages else [STARTS[self.start]]
         if begin and self.stages:
             begin = [begin[0].removesuffix(" (supervised)")]
-        chain = " → ".join([*begin, *(STAGES[s].title for s in self.stages)])
+        changes = [f"{name.replace('_', ' ')} {_short(value)}" for name, value in self.changes.items()]
+        chain = ", ".join([" → ".join([*begin, *(STAGES[s].title for s in self.stages)]), *changes])
         return SEARCHES[self.search].format(chain) if self.search else chain
 
     # ------------------------------------------------------------------ the last stage
@@ -100,12 +107,16 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """How the last stage is trained."""
+        return self._given_recipe.changed(self.changes)
+
+    @property
+    def _given_recipe(self):
         return self.profile.recipes[self.stages[-1]]
 
     @property
     def before(self) -> "Run":
         """The run without its last stage."""
-        return replace(self, stages=self.stages[:-1], search="")
+        return replace(self, stages=self.stages[:-1], search="", changes={})
 
     @property
     def mining_run(self) -> "Run":
@@ -149,13 +160,14 @@ class Run:
         if "cross_encoder" in self.stage.models and "dense" in self.profile.pseudo_labelling.retrievers:
             made_by.append(self.mining_run.training_key)
         corpus = [self.domain, load_docs().text_fingerprint]
-        return fingerprint(
-            [self.before.training_key, self._settings(self.stages[-1]), made_by, corpus, self.seed, _numerics()]
-        )
+        return fingerprint([self.before.training_key, self._settings()[-1], made_by, corpus, self.seed, _numerics()])
 
-    def _settings(self, stage):
-        recipe = asdict(self.profile.recipes[stage])
-        return {"stage": stage, "recipe": recipe, **STAGES[stage].settings(self.profile)}
+    def _settings(self):
+        """Of every stage, in their order."""
+        if not self.stages:
+            return []
+        last = {"stage": self.stages[-1], "recipe": asdict(self.recipe), **self.stage.settings(self.profile)}
+        return [*self.before._settings(), last]
 
     def load_trained(self) -> tuple[SentenceEncoder, TrainingRecord] | None:
         """The encoder and the TrainingRecord of the last stage if it was trained to its end; else None."""
@@ -208,7 +220,7 @@ class Run:
         """The settings in its record: with `data`, everything that its results depend on."""
         return {
             "start": self.start,
-            "stages": [self._settings(stage) for stage in self.stages],
+            "stages": self._settings(),
             "domain": self.domain,
             "search": self.search,
             "depth": DEPTH if self.search == "reranked" else None,
@@ -224,15 +236,22 @@ class Run:
         return found | {model: labelling_weights(model, self.profile) for model in models}
 
 
-def as_run(row: str | Iterable[str], profile: Profile, seed: int = 0, domain: str = "python") -> Run:
+def _short(value):
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def as_run(
+    row: str | Iterable[str], profile: Profile, seed: int = 0, domain: str = "python", changes: dict | None = None
+) -> Run:
     """A Run from names in their order, such as "simcse", ("minilm", "cropping_gentle") or ("hybrid", "source", "gpl").
 
     row: a key of SEARCHES or none, a key of STARTS or none (then "base"), and stages.
+    profile, seed, domain, changes: of the Run.
     """
     names = [row] if isinstance(row, str) else list(row)
     search = names.pop(0) if names and names[0] in SEARCHES else ""
     start = names.pop(0) if names and names[0] in STARTS else "base"
-    return Run(start, tuple(names), profile, seed, domain, search)
+    return Run(start, tuple(names), profile, seed, domain, search, changes or {})
 
 
 @cache
@@ -304,47 +323,3 @@ def _ranker(run, refresh, progress):
         return Reranked(own, load_cross_encoder(run.profile.pseudo_labelling.cross_encoder), depth=DEPTH)
 
     return (rank_with(search, DEPTH) if run.search == "reranked" else rank_with(search)), training
-
-
-# --------------------------------------------------------------------------- the comparison
-
-
-def compare(
-    profile: Profile,
-    methods: Iterable[str] | None = None,
-    seeds: Iterable[int] | None = None,
-    progress: bool = True,
-    say: Callable = print,
-) -> list[RunRecord]:
-    """Run what has not been run, and give the records of the comparison, in the order of COMPARISON.
-
-    profile: a Profile.
-    methods: names from COMPARISON; by default all. Those that `profile.trains` leaves out are then shown as recorded,
-        unless they were trained here, and left out where nothing was recorded.
-    seeds: of the training; by default the profile's.
-    progress: whether to show bars.
-    say: called with one line before each run.
-    Raises ValueError for another name, KeyboardInterrupt where a run is interrupted; the next call continues with it.
-    """
-    if unknown := next((m for m in methods or () if m not in COMPARISON), None):
-        raise ValueError(f"there is no method {unknown!r}; choose one of {', '.join(COMPARISON)}")
-    records = []
-    if old := foreign_runs():
-        say(f"{len(old)} runs of another version of the course are left alone; course doctor says more.")
-    first = profile.trains or ()  # before the others: an interrupted call has then made the most useful
-    for method in dict.fromkeys(methods or sorted(COMPARISON, key=lambda name: (*first, name).index(name))):
-        run = as_run(method, profile, profile.seeds[0])
-        if run.start == "minilm" and reference_folder() is None:
-            say("all-MiniLM-L6-v2's weights are not on this machine: its row is left out.")
-            continue
-        spared = not methods and run.stages and method not in (profile.trains or STAGES)
-        if spared and not run.is_trained():
-            shipped = shipped_records(run)
-            where = "as recorded in data/recorded-runs" if shipped else "not recorded with these settings"
-            say(f"{run.title}: {where}; to train it here: course compare {method}")
-            records += [replace(record, note="recorded") for record in shipped]
-            continue
-        for seed in (seeds or profile.seeds) if run.stages else (0,):
-            say(f"{run.title}, seed {seed}" if run.stages else run.title)
-            records.append(load_or_run(replace(run, seed=seed), progress=progress))
-    return sorted(records, key=lambda record: COMPARISON.index(record.method))

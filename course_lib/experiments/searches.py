@@ -4,8 +4,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from course_lib.experiments.comparison import COMPARISON
 from course_lib.experiments.profiles import Profile
-from course_lib.experiments.runs import COMPARISON, Run, as_run
+from course_lib.experiments.runs import Run, as_run
 from course_lib.models import SentenceEncoder
 from course_lib.search import BM25Search, CachedEncoder, ExactSearch, HybridSearch
 from course_lib.training import CHECKPOINT

@@ -1,7 +1,7 @@
 """SimCSE: two dropout views of a sentence attract, the rest of the batch repels."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib import functional
 from course_lib.models.checks import check_positive
@@ -16,21 +16,30 @@ class SimCSE(Objective):
 
     encoder: the model that is trained and kept.
     temperature: divides the cosines; 0.05, as in Gao et al. (2021), section 3.
+    dropout: the probability with which every dropout layer of the encoder sets a number to 0, from 0 to below 1; by
+        default the model's own, 0.1 in BERT. With 0 the two views are equal, and only the other texts train.
 
     Batch: input_ids and attention_mask, each (B, T), B ≥ 2. Loss: scalar, nats.
-    Raises ValueError for a temperature that is not above 0, for a batch of one text and, at the first batch in training
-    mode, for a model without dropout.
+    Raises ValueError for a temperature that is not above 0, a dropout out of range, a batch of one text and, at the
+    first batch in training mode, for a model without dropout, unless `dropout` is 0.
     """
 
     smallest_batch = 2
     similarity = "cosine"
     in_batch_negatives = True
 
-    def __init__(self, encoder: SentenceEncoder, temperature: float = 0.05):
+    def __init__(self, encoder: SentenceEncoder, temperature: float = 0.05, dropout: float | None = None):
         super().__init__(encoder)
         check_positive(temperature=temperature)
-        self.temperature = temperature
-        self._views_differ = False  # until the first batch has shown it
+        if dropout is not None and not 0 <= dropout < 1:
+            raise ValueError(
+                f"dropout is {dropout}; it is a probability from 0 to below 1, or None for the model's own"
+            )
+        self.temperature, self.dropout = temperature, dropout
+        self._views_differ = dropout == 0  # whether there is nothing to check, or the first batch has shown it
+        for layer in encoder.modules():
+            if isinstance(layer, nn.Dropout) and dropout is not None:
+                layer.p = dropout
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a batch, a scalar."""

@@ -8,10 +8,20 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from course_lib.experiments import PROFILES, Run, RunRecord, as_run, load_docs, load_or_run, records, shipped_records
+from course_lib.experiments import (
+    PROFILES,
+    SWEEPS,
+    Run,
+    RunRecord,
+    as_run,
+    load_docs,
+    load_or_run,
+    records,
+    shipped_records,
+)
 from course_lib.models.minilm import reference_folder
 from course_lib.texts import hub
 
@@ -24,16 +34,18 @@ class Row:
     domain: "python" for the comparison, "target" for domain adaptation.
     profile: whose recipes are used.
     seeds: of the training; a row that trains nothing has seed 0 alone.
+    changes: what differs from the recipe of the last stage, as a Run takes it.
     """
 
     names: str | tuple[str, ...]
     domain: str = "python"
     profile: str = "cpu"
     seeds: tuple[int, ...] = (0, 1, 2)
+    changes: dict = field(default_factory=dict)
 
     def runs(self) -> list[Run]:
         """The row's runs, one per seed."""
-        first = as_run(self.names, PROFILES[self.profile], domain=self.domain)
+        first = as_run(self.names, PROFILES[self.profile], domain=self.domain, changes=self.changes)
         return [replace(first, seed=seed) for seed in (self.seeds if first.stages else (0,))]
 
 
@@ -46,6 +58,8 @@ _ADAPTED = (
 # in the order of their value, as far as one row does not need another
 RECORDED = (
     *(Row(name) for name in (*_COMPARED, "bm25", "base", "base_cls", "minilm")),
+    # a value that the recipe has is the comparison's own run
+    *(Row(s.row, changes=changes) for s in SWEEPS.values() for changes in s.settings.values() if changes),
     *(Row(name) for name in ("simcse_long", "tsdae_long", "cropping_long")),
     *(Row(names, domain="target") for names in (*_ADAPTED, "bm25", "base", "minilm", ("hybrid", "minilm"))),
 )
@@ -54,7 +68,7 @@ RECORDED = (
 def chosen_runs(names: Iterable[str] = (), seeds: Iterable[int] = ()) -> list[Run]:
     """The runs of RECORDED in their order.
 
-    names: of runs, such as "simcse" or "target-source-gpl"; by default all.
+    names: of runs, such as "simcse", "target-source-gpl" or "simcse-temperature-0.2"; by default all.
     seeds: by default all.
     Raises ValueError for a name that no row has.
     """

@@ -9,7 +9,18 @@ from importlib import metadata
 import pytest
 
 from course_lib import objectives
-from course_lib.experiments import PROFILES, Run, RunRecord, as_run, compare, current_profile, load_or_run, runs, stages
+from course_lib.experiments import (
+    PROFILES,
+    Run,
+    RunRecord,
+    as_run,
+    compare,
+    comparison,
+    current_profile,
+    load_or_run,
+    runs,
+    stages,
+)
 from course_lib.experiments import records as records_module
 from course_lib.texts import hub
 
@@ -208,7 +219,7 @@ def test_what_a_profile_does_not_train_is_shown_as_recorded(records, tmp_path, m
     profile = dataclasses.replace(SMOKE, trains=("mlm",), name="quick")
     monkeypatch.setattr(runs, "runs_folder", lambda: tmp_path / "runs")  # nothing has been trained here
     monkeypatch.setattr(records_module, "RECORDS", tmp_path)
-    monkeypatch.setattr(runs, "COMPARISON", ("bm25", "simcse"))
+    monkeypatch.setattr(comparison, "COMPARISON", ("bm25", "simcse"))
     for record in records[2:]:
         record.save(tmp_path / f"quick-simcse-{record.seed}.json")
     said = []
@@ -225,10 +236,10 @@ def test_what_a_profile_does_not_train_is_shown_as_recorded(records, tmp_path, m
 def test_what_is_trained_unasked_is_trained_first(monkeypatch):
     """An interrupted `make course` has then made the encoder that `course search` takes; rows keep their order."""
     monkeypatch.setattr(
-        runs, "load_or_run", lambda run, progress: trained.append(run.name) or runs._new_record(run, "test")
+        comparison, "load_or_run", lambda run, progress: trained.append(run.name) or runs._new_record(run, "test")
     )
-    monkeypatch.setattr(runs, "shipped_records", lambda run: [])
-    monkeypatch.setattr(runs, "COMPARISON", ["bm25", "mlm", "simcse", "cropping"])
+    monkeypatch.setattr(comparison, "shipped_records", lambda run: [])
+    monkeypatch.setattr(comparison, "COMPARISON", ["bm25", "mlm", "simcse", "cropping"])
     trained = []
     profile = dataclasses.replace(SMOKE, trains=("cropping", "simcse"), name="in order")
     shown = compare(profile, progress=False, say=lambda line: None)
@@ -263,7 +274,7 @@ def test_shipped_records_are_found_by_todays_recipes():
         assert of_row.name == record.method and of_row.title == record.title
         assert record in records_module.shipped_records(of_row), path.name
         assert path.name == f"cpu-{of_row.name}-{record.seed}.json"
-    assert set(seeds) >= {*runs.COMPARISON, "target-bm25", "target-minilm"}
+    assert set(seeds) >= {*comparison.COMPARISON, "target-bm25", "target-minilm"}
     assert all(found == list(range(len(found))) for found in seeds.values())
     changed = dataclasses.replace(
         cpu, recipes=cpu.recipes | {"simcse": dataclasses.replace(cpu.recipes["simcse"], steps=9)}

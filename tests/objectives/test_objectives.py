@@ -272,6 +272,20 @@ def test_simcse_refuses_a_model_without_dropout(shallow, sentences, config):
         train(simcse, sentences, TrainingConfig(steps=1, batch_size=8), progress=False)
 
 
+def test_simcse_sets_the_dropout_it_is_asked_for(shallow, sentences):
+    """On every layer, attention's too; with 0 the two views are equal, which is then no mistake."""
+    for dropout, same in ((None, False), (0.3, False), (0.0, True)):
+        simcse, views = SimCSE(shallow(), dropout=dropout), []
+        simcse.encoder.register_forward_hook(lambda *a, kept=views: kept.extend(a[2].detach().chunk(2)))
+        layers = [layer for layer in simcse.modules() if isinstance(layer, torch.nn.Dropout)]
+        simcse.train()(simcse.collate(sentences, None)).backward()
+        assert {layer.p for layer in layers} == {0.1 if dropout is None else dropout} and len(layers) > 3
+        assert torch.equal(*views) is same
+    for wrong in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="dropout is .*from 0 to below 1"):
+            SimCSE(shallow(), dropout=wrong)
+
+
 def test_one_text_is_not_enough_for_simcse(shallow):
     simcse = SimCSE(shallow())
     with pytest.raises(ValueError, match=r"holds 1 text\(s\); SimCSE compares"):

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from course_lib import objectives
-from course_lib.experiments import PROFILES, STAGES, load_shipped, records, runs
+from course_lib.experiments import COMPARISON, PROFILES, STAGES, load_shipped, records, runs
 from course_lib.recipes import recorded_runs
 from course_lib.recipes.recorded_runs import RECORDED, Row, chosen_runs, main, record_runs
 
@@ -91,6 +91,6 @@ def test_the_table_that_ships():
     """Every row is a run of today's stages, and no run is there twice."""
     every = [run for row in RECORDED for run in row.runs()]
     assert len({(run.profile.name, run.name, run.seed) for run in every}) == len(every)
-    assert {run.name for run in every if run.domain == "python"} >= set(runs.COMPARISON)
+    assert {run.name for run in every if run.domain == "python"} >= set(COMPARISON)
     assert all(run.seed == 0 for run in every if not run.stages)
     assert {stage for run in every for stage in run.stages} <= set(STAGES)

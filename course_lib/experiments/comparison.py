@@ -1,0 +1,54 @@
+"""The comparison of all methods: which rows it has, and which of them are trained here or shown as recorded."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from course_lib.experiments.profiles import Profile
+from course_lib.experiments.records import RunRecord, shipped_records
+from course_lib.experiments.runs import as_run, foreign_runs, load_or_run
+from course_lib.experiments.stages import STAGES
+from course_lib.models.minilm import reference_folder
+
+# the rows of the comparison, in their order
+COMPARISON = "bm25 base base_cls mlm simcse simcse_cls tsdae tsdae_mean ct ct_in_batch cropping minilm".split()
+
+
+def compare(
+    profile: Profile,
+    methods: Iterable[str] | None = None,
+    seeds: Iterable[int] | None = None,
+    progress: bool = True,
+    say: Callable = print,
+) -> list[RunRecord]:
+    """Run what has not been run, and give the records of the comparison, in the order of COMPARISON.
+
+    profile: a Profile.
+    methods: names from COMPARISON; by default all. Those that `profile.trains` leaves out are then shown as recorded,
+        unless they were trained here, and left out where nothing was recorded.
+    seeds: of the training; by default the profile's.
+    progress: whether to show bars.
+    say: called with one line before each run.
+    Raises ValueError for another name, KeyboardInterrupt where a run is interrupted; the next call continues with it.
+    """
+    if unknown := next((m for m in methods or () if m not in COMPARISON), None):
+        raise ValueError(f"there is no method {unknown!r}; choose one of {', '.join(COMPARISON)}")
+    records = []
+    if old := foreign_runs():
+        say(f"{len(old)} runs of another version of the course are left alone; course doctor says more.")
+    first = profile.trains or ()  # before the others: an interrupted call has then made the most useful
+    for method in dict.fromkeys(methods or sorted(COMPARISON, key=lambda name: (*first, name).index(name))):
+        run = as_run(method, profile, profile.seeds[0])
+        if run.start == "minilm" and reference_folder() is None:
+            say("all-MiniLM-L6-v2's weights are not on this machine: its row is left out.")
+            continue
+        spared = not methods and run.stages and method not in (profile.trains or STAGES)
+        if spared and not run.is_trained():
+            shipped = shipped_records(run)
+            where = "as recorded in data/recorded-runs" if shipped else "not recorded with these settings"
+            say(f"{run.title}: {where}; to train it here: course compare {method}")
+            records += [replace(record, note="recorded") for record in shipped]
+            continue
+        for seed in (seeds or profile.seeds) if run.stages else (0,):
+            say(f"{run.title}, seed {seed}" if run.stages else run.title)
+            records.append(load_or_run(replace(run, seed=seed), progress=progress))
+    return sorted(records, key=lambda record: COMPARISON.index(record.method))

@@ -1,0 +1,76 @@
+"""A run with a changed recipe: its name, its training, its record; and the sweeps made of such runs."""
+
+import dataclasses
+
+import pytest
+
+from course_lib.experiments import COMPARISON, PROFILES, SWEEPS, Run, as_run, load_or_run, records, runs, stages
+from course_lib.experiments.sweeps import Sweep
+from course_lib.recipes import recorded_runs
+
+RECIPES = {n: dataclasses.replace(r, steps=2, batch_size=16) for n, r in PROFILES["smoke"].recipes.items()}
+SMOKE = dataclasses.replace(PROFILES["smoke"], queries=6, recipes=RECIPES)
+
+
+def changed(**changes):
+    return as_run("simcse", SMOKE, changes=changes)
+
+
+def test_changes_reach_the_recipe_of_the_last_stage_alone():
+    run = Run("base", ("mlm", "simcse"), SMOKE, changes={"temperature": 0.2, "steps": 3})
+    assert run.recipe.options == {"temperature": 0.2} and run.config().steps == 3
+    assert run.before == Run("base", ("mlm",), SMOKE) and run.before.recipe == SMOKE.recipes["mlm"]
+    assert [s["recipe"]["steps"] for s in run.configuration()["stages"]] == [2, 3]
+    assert run.name == "mlm-simcse-temperature-0.2-steps-3" and run.title == "MLM → SimCSE, temperature 0.2, steps 3"
+    assert run.folder != Run("base", ("mlm", "simcse"), SMOKE).folder
+
+
+def test_a_value_that_the_recipe_has_is_no_change():
+    assert changed(temperature=0.05) == as_run("simcse", SMOKE) == changed(steps=2)
+    assert changed(temperature=0.05, dropout=0.3) == changed(dropout=0.3)
+    with pytest.raises(ValueError, match="without a stage there is no recipe to change"):
+        as_run("base", SMOKE, changes={"temperature": 0.2})
+
+
+def test_a_sweep_s_records_are_made_and_found_by_the_same_code(docs, tmp_path, monkeypatch):
+    few = dataclasses.replace(stages.DOMAINS["python"], sentences=lambda: docs.train.sentences[:500])
+    monkeypatch.setitem(stages.DOMAINS, "python", few)
+    monkeypatch.setitem(PROFILES, "smoke", SMOKE)
+    monkeypatch.setattr(records, "RECORDS", tmp_path)
+    rows = [recorded_runs.Row("simcse", profile="smoke", seeds=(0,), changes=c) for c in ({}, {"dropout": 0.0})]
+    monkeypatch.setattr(recorded_runs, "RECORDED", rows)
+    written = recorded_runs.record_runs(recorded_runs.chosen_runs(), progress=False)
+    assert [path.name for path in written] == ["smoke-simcse-0.json", "smoke-simcse-dropout-0-0.json"]
+    found = Sweep("simcse", {0.1: {}, 0.0: {"dropout": 0.0}, 0.3: {"dropout": 0.3}}).records(SMOKE)
+    assert {label: [r.method for r in rs] for label, rs in found.items()} == {
+        0.1: ["simcse"],
+        0.0: ["simcse-dropout-0"],
+        0.3: [],
+    }
+    assert found[0.0][0].results != found[0.1][0].results and found[0.0][0].title == "SimCSE, dropout 0"
+    assert load_or_run(changed(dropout=0.0), progress=False).results == found[0.0][0].results
+    assert recorded_runs.stale_files() == [] and [r.method for r in records.load_shipped("simcse")] == ["simcse"]
+    monkeypatch.setattr(recorded_runs, "RECORDED", rows[:1])
+    assert [path.name for path in recorded_runs.prune()] == ["smoke-simcse-dropout-0-0.json"]
+
+
+@pytest.mark.parametrize("sweep", SWEEPS.values(), ids=SWEEPS)
+def test_the_sweeps_that_ship(sweep):
+    """At most four settings, the recipe among them, so that the comparison's own record is one of the points."""
+    made = sweep.runs()
+    assert len(made) <= 4 and len({run.name for run in made.values()}) == len(made)
+    assert [run.name for run in made.values() if not run.changes] == [as_run(sweep.row, PROFILES["cpu"]).name]
+    rows = {run.name for row in recorded_runs.RECORDED for run in row.runs()}
+    assert {run.name for run in made.values()} <= rows
+    assert not {run.name for run in made.values() if run.changes} & {*COMPARISON}
+
+
+@pytest.mark.parametrize("name", ["temperature", "dropout"])
+def test_the_label_of_the_recipe_is_its_value(name):
+    """A setting written as {} must be what its label says: from the recipe, or from the base encoder."""
+    (label,) = [label for label, run in SWEEPS[name].runs().items() if not run.changes]
+    run = SWEEPS[name].runs()[label]
+    config = runs.SentenceEncoder.from_pretrained(PROFILES["cpu"].base_encoder).transformer.config
+    value = {"dropout": config.hidden_dropout_prob, **run.recipe.options}[name]
+    assert value == label
+    assert all(other.changes in ({}, {name: at}) for at, other in SWEEPS[name].runs().items())

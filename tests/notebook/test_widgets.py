@@ -46,7 +46,7 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.elements.add(tag)
         self.attributes.update(name for name, _ in attributes)
-        if tag not in ("br", "img"):
+        if tag not in ("br", "img", "input"):
             self._open.append(tag)
             self.inside.setdefault(tag, []).append("")
 
@@ -106,15 +106,23 @@ def test_no_run_of_text_holds_what_begins_a_formula():
         lambda encoder: widgets.search_box({"words": BM25Search(TEXTS)}, NASTY),
         lambda encoder: widgets.noise_sliders(encoder, NASTY),
         lambda encoder: widgets.similarity_playground(encoder, SENTENCES),
-        lambda encoder: widgets.temperature_slider([0.9, 0.1], [NASTY, "b"]),
     ],
-    ids=["search_box", "noise_sliders", "similarity_playground", "temperature_slider"],
+    ids=["search_box", "noise_sliders", "similarity_playground"],
 )
 def test_no_widget_lets_markup_through(encoder, make):
     panel = make(encoder)
     for page in (Reader(shown(panel)), Reader(panel.still())):
         assert page.elements <= {"p", "b", "i", "table", "tr", "th", "td", "br", "small", "mark", "del", "span", "img"}
         assert page.attributes <= {"style", "align", "alt", "src"}
+
+
+def test_the_slider_lets_no_markup_through():
+    """Its script is its own, and the texts of a corpus are no part of it."""
+    nasty, other = (
+        Reader(widgets.temperature_slider([0.9, 0.1], [text, "b"]).page) for text in ('<b onclick="x"> $y$', "a")
+    )
+    assert nasty.elements == other.elements | {"span"} and nasty.attributes == other.attributes
+    assert '<b onclick="x"> $y$' in nasty.text and "script" not in nasty.elements
 
 
 # --------------------------------------------------------------------------- where nothing answers
@@ -145,7 +153,9 @@ def committed(panels):
     cells = []
     for name, (panel, _) in panels.items():
         bundle = panel._repr_mimebundle_()
-        assert (WIDGET in bundle) == (name != "sentence_map") and len(bundle["text/plain"]) < 1000
+        assert (WIDGET in bundle) == (name not in ("sentence_map", "temperature_slider")) and len(
+            bundle["text/plain"]
+        ) < 1000
         cells.append(nbformat.v4.new_code_cell(name, outputs=[nbformat.v4.new_output("display_data", bundle)]))
     notebook = nbformat.v4.new_notebook(cells=cells)
     nbformat.validate(notebook)
@@ -342,31 +352,27 @@ def test_another_number_of_sentences_is_named(encoder, texts):
         widgets.similarity_playground(encoder, texts)
 
 
+@pytest.mark.parametrize("temperature", [0.05, 0.01, 0.3, 1.0])
 @pytest.mark.parametrize("positive", [0, 2])
-def test_the_bars_are_the_softmax_of_simcse(positive):
+def test_the_bars_are_the_softmax_of_simcse(positive, temperature):
     cosines = torch.tensor([0.9, 0.82, 0.75, 0.1], dtype=torch.float64)
-    panel = widgets.temperature_slider(cosines, list("abcd"), positive)
-    (slider,) = controls(panel, ipywidgets.FloatLogSlider)
-    for temperature in (0.05, 0.01, 0.3, 1.0):
-        slider.value = temperature
-        loss = F.cross_entropy(cosines[None] / temperature, torch.tensor([positive]))
-        assert f"at temperature {temperature:g}: the loss of this anchor is {loss:.3f}" in alt(panel)
-        for name, cosine, share in zip("abcd", cosines, (cosines / temperature).softmax(0)):
-            assert f"{name} (cosine {cosine:.2f}) {share:.1%}" in alt(panel)
-        assert f"Its other view: {'abcd'[positive]} (" in alt(panel)
+    slider = widgets.temperature_slider(cosines, list("abcd"), positive, temperature)
+    loss = F.cross_entropy(cosines[None] / temperature, torch.tensor([positive]))
+    rows = Reader(slider.page).inside["td"]
+    for said in (slider.told, Reader(slider.page).text):
+        assert f"temperature {temperature:g}: the loss of this anchor is {loss:.3f}" in said
+    for name, cosine, share in zip("abcd", cosines, (cosines / temperature).softmax(0)):
+        assert f"{name} (cosine {cosine:.2f}) {share:.1%}" in slider.told
+        at = next(i for i, cell in enumerate(rows) if cell in (name, f"Its other view: {name}"))
+        assert rows[at + 1] == f"{cosine:.2f}" and rows[at + 3] == f"{share:.1%}"
+    assert rows[0] == f"Its other view: {'abcd'[positive]}"
 
 
 def test_far_candidates_share_one_bar_and_lose_nothing():
-    cosines = np.linspace(0.9, 0.1, 40)
-    bars = []
-    with pytest.MonkeyPatch.context() as patch:
-        from course_lib.notebook.widgets import similarity
-
-        draw = similarity._draw_bars
-        patch.setattr(similarity, "_draw_bars", lambda drawn, title: bars.extend(drawn) or draw(drawn, title))
-        widgets.temperature_slider(cosines, [str(i) for i in range(40)], temperature=0.5)
-    assert bars[-1][0] == "the other 28 together" and len(bars) == 13
-    assert sum(share for *_, share in bars) == pytest.approx(1)
+    slider = widgets.temperature_slider(np.linspace(0.9, 0.1, 40), [str(i) for i in range(40)], temperature=0.5)
+    rows = Reader(slider.page).inside["td"]
+    assert rows[-4] == "the other 28 together" and len(rows) == 4 * 13
+    assert sum(float(share.removesuffix("%")) for share in rows[3::4]) == pytest.approx(100, abs=0.7)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from course_lib.notebook.plots.results import (
     gains,
     memory_bars,
 )
+from course_lib.notebook.plots.sweeps import sweep
 from course_lib.notebook.plots.texts import attention_map, cosine_histogram, histogram, similarity_heatmap
 from course_lib.notebook.plots.training import curves, learning_rates, training_curves
 
@@ -47,6 +48,7 @@ __all__ = [
     "pipeline",
     "sentence_map",
     "similarity_heatmap",
+    "sweep",
     "token_noise",
     "training_curves",
 ]

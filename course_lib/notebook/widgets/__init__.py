@@ -10,7 +10,8 @@ from course_lib.notebook.widgets.maps import sentence_map
 from course_lib.notebook.widgets.noise import noise_sliders
 from course_lib.notebook.widgets.panel import Panel, as_text
 from course_lib.notebook.widgets.search import search_box
-from course_lib.notebook.widgets.similarity import similarity_playground, temperature_slider
+from course_lib.notebook.widgets.similarity import similarity_playground
+from course_lib.notebook.widgets.temperature import temperature_slider
 
 __all__ = [
     "Panel",

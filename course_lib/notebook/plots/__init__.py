@@ -11,6 +11,7 @@ from course_lib.notebook.plots.maps import sentence_map
 from course_lib.notebook.plots.noise import token_noise
 from course_lib.notebook.plots.paths import alignment_uniformity, frontier
 from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style
+from course_lib.notebook.plots.predictions import best_guesses, token_probabilities
 from course_lib.notebook.plots.results import (
     bootstrap_distribution,
     comparison_bars,
@@ -34,6 +35,7 @@ __all__ = [
     "words",
     "alignment_uniformity",
     "attention_map",
+    "best_guesses",
     "bootstrap_distribution",
     "comparison_bars",
     "comparison_picture",
@@ -50,5 +52,6 @@ __all__ = [
     "similarity_heatmap",
     "sweep",
     "token_noise",
+    "token_probabilities",
     "training_curves",
 ]

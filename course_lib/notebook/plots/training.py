@@ -15,7 +15,13 @@ from course_lib.notebook.plots.picture import COLOURS, LINES, MARKERS, Picture, 
 
 
 def curves(
-    series: dict, ylabel: str, xlabel: str = "Step", title: str = "", smooth: int = 1, references: dict | None = None
+    series: dict,
+    ylabel: str,
+    xlabel: str = "Step",
+    title: str = "",
+    smooth: int = 1,
+    references: dict | None = None,
+    log_x: bool = False,
 ) -> Picture:
     """Lines by step; of several seeds their mean, in a band from the lowest to the highest.
 
@@ -24,6 +30,7 @@ def curves(
     ylabel, xlabel, title: of the figure.
     smooth: values averaged around each point.
     references: {name: value}, drawn as level lines.
+    log_x: whether the steps are drawn on a logarithmic scale.
     Returns a Picture. Raises ValueError for points of another shape, and for seeds measured at different steps.
     """
     read = {name: _seeds(points, f"series[{name!r}]") for name, points in mapping(series, "series", 7).items()}
@@ -33,7 +40,10 @@ def curves(
         for i, (name, (steps, values)) in enumerate(read.items()):
             _line(axes, steps, values, i, words(name, 26, 2), smooth)
         levels = level_lines(axes, references)
-        axes.locator_params(axis="x", integer=all((steps == steps.round()).all() for steps, _ in read.values()))
+        if log_x:
+            axes.set_xscale("log")
+        else:
+            axes.locator_params(axis="x", integer=all((steps == steps.round()).all() for steps, _ in read.values()))
         axes.set(xlabel=xlabel, ylabel=words(ylabel, 40), title=words(title, 60))
         legend_beside(axes, _band_in_words(read.values()))
     told = [_line_in_words(name, steps, values) for name, (steps, values) in read.items()] + levels

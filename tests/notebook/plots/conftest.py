@@ -154,11 +154,22 @@ FIGURES = {
         {"predicted": PREDICTED},
         ["18 tokens", "Deleted, 12 of 18 deleted: “Give shape array", "4 of 18 to predict", "[MASK]"],
     ),
+    "best_guesses": (
+        [{"Sort the ____.": [("array", 0.41), (NASTY, 0.2)], "A $x_i$ ____": [("the", 0.1)]}, ["array", "order"]],
+        {},
+        ["Sort the ____. array 0.41", NASTY + " 0.20 (true: array)", "the 0.10 (true: order)"],
+    ),
+    "token_probabilities": ([WORDS, np.linspace(0, 1, 18)], {}, ["Give 0.000", "elements 0.941", ". 1.00"]),
     "token_noise of a word": ([["torch"], {"Draw 1": [None]}], {}, ["1 tokens", "1 of 1 deleted: “”"]),
     "curves": (
         [{NASTY: [CURVE, [(s, v + 0.1) for s, v in CURVE]], "A name that is long": CURVE}, "nDCG@10"],
         {"references": {"BM25": 0.51}},
         ["2 seeds", "0.250", "0.525", "0.510", NASTY],
+    ),
+    "curves by tokens": (
+        [{"small": [(10**i, 9.0 - i) for i in range(1, 7)], NASTY: [(4e6, 6.3), (5e8, 2.3)]}, "Loss (nats)"],
+        {"log_x": True, "xlabel": "Tokens read", "references": {"Unigram entropy": 6.5}},
+        ["8.00 at 10", "2.30 at 5e+08", "6.50", NASTY],
     ),
     "training_curves": ([training_record()], {}, ["80 steps", "3.00", "0.400", "nDCG@10", "Spearman"]),
     "training_curves of seeds": (

@@ -1,5 +1,7 @@
 """Differences between runs as a table of a notebook."""
 
+from collections.abc import Hashable
+
 from IPython.display import Markdown
 
 from course_lib.evaluation import verdict
@@ -21,6 +23,32 @@ def difference_table(records: list[RunRecord], baselines: dict[str, list[RunReco
         gains = [difference(records, runs, task) if runs else None for runs in baselines.values()]
         lines.append([result["title"], f"{mean:.3f}", *map(_cell, gains)])
     return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
+
+
+def sweep_verdicts(records: dict[Hashable, list[RunRecord]], recipe: Hashable, name: str) -> Markdown:
+    """What every setting of a sweep does, compared with the recipe's own value, query by query: one line per setting.
+
+    records: {value: records, one per seed}, as `Sweep.records` gives them; [] for what has not been recorded.
+    recipe: the value in the recipe.
+    name: of the setting.
+    """
+    lines = []
+    for value, seeds in records.items():
+        if value != recipe:
+            said = _verdicts(seeds, records[recipe]) if seeds and records[recipe] else "not recorded yet"
+            lines.append(
+                f"- {name} **{value}** against {recipe}, {len(seeds)} and {len(records[recipe])} seeds: {said}."
+            )
+    return Markdown("\n".join(lines))
+
+
+def _verdicts(records, baseline):
+    found = {}
+    for task, result in records[0].results.items():
+        if gain := difference(records, baseline, task):
+            found.setdefault(verdict(gain), []).append(f"{result['title']} ({gain.difference:+.3f})")
+    order = sorted(found, key=["better", "worse", "cannot tell"].index)
+    return "; ".join(f"{word} on {', '.join(found[word])}" for word in order)
 
 
 def _cell(gain):

@@ -313,6 +313,7 @@ def test_settings_tell_how_an_objective_was_made(shallow):
     assert SimCSE(shallow(max_length=16), 0.1).settings() == {
         "name": "SimCSE",
         "temperature": 0.1,
+        "dropout": None,
         "pooling": "mean",
         "max_length": 16,
         "normalize": False,

@@ -23,7 +23,7 @@ def sweep(
     """A result by the value of a setting: a dot per seed, a line through the means, one panel per task.
 
     records: {value: records, one per seed}, as `Sweep.records` gives them; the values stand at equal distances. A
-        value without a record is marked as not recorded.
+        value without a record is marked.
     xlabel, title: of the figure.
     base: of the encoder before the training, drawn as a level line.
     yours: (value, record) of a run of the reader's own, drawn as a cross.
@@ -71,11 +71,11 @@ def _panel(axes, records, task, base, yours):
         axes.plot(x, yours[1].results[task]["value"], "X", color=COLOURS[1], markersize=11, label="the run above")
     if base and task in base.results:
         axes.axhline(base.results[task]["value"], color="black", linestyle=LINES[1], label="base encoder")
-    labels = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
-    axes.set_xticks(
-        range(len(values)), [n if found else f"{n}\nnot recorded" for n, found in zip(labels, values.values())]
-    )
-    axes.margins(0.12, 0.15)
+    labels = [words(f"{value:g}" if isinstance(value, float) else str(value), 8, 1) for value in values]
+    labels = [name if found else f"{name}\nno run" for name, found in zip(labels, values.values())]
+    axes.set_xticks(range(len(values)), labels)
+    axes.set_xlim(-0.5, len(values) - 0.5)
+    axes.margins(y=0.15)
 
 
 def _in_words(records, task, base, yours):

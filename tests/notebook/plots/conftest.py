@@ -135,6 +135,11 @@ FIGURES = {
         ["mean 3.00", "mean 10.30", "-2.40 to 8.40", "Margin of the teacher"],
     ),
     "cosine_histogram": ([pairs()], {}, ["0.70", "0.83", "0.10", NASTY]),
+    "sweep": (
+        [{0.05: run_records()[2:4], NASTY: run_records()[4:], 1.0: []}, "Temperature"],
+        {"title": NASTY, "base": run_records()[1], "yours": (NASTY, run_records()[2])},
+        ["2 seeds", f"{run_records()[1].results['summary']['value']:.3f}", "1.0 not recorded", NASTY, "run above"],
+    ),
     "sentence_map of one panel": (
         [
             {"Base encoder": groups_of_points()[0]["Base encoder"]},

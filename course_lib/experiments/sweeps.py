@@ -34,4 +34,14 @@ SWEEPS = {
         "simcse", {0.01: {"temperature": 0.01}, 0.05: {}, 0.2: {"temperature": 0.2}, 1.0: {"temperature": 1.0}}
     ),
     "dropout": Sweep("simcse", {0.0: {"dropout": 0.0}, 0.1: {}, 0.3: {"dropout": 0.3}}),
+    # without noise; the 0.4 of the examples in Sentence Transformers; the paper's; hardly a word left
+    "deletion": Sweep(
+        "tsdae",
+        {
+            0.0: {"deletion_probability": 0.0},
+            0.4: {"deletion_probability": 0.4},
+            0.6: {},
+            0.9: {"deletion_probability": 0.9},
+        },
+    ),
 }

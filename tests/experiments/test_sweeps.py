@@ -6,6 +6,7 @@ import pytest
 
 from course_lib.experiments import COMPARISON, PROFILES, SWEEPS, Run, as_run, load_or_run, records, runs, stages
 from course_lib.experiments.sweeps import Sweep
+from course_lib.objectives import DenoisingAutoEncoder
 from course_lib.recipes import recorded_runs
 
 RECIPES = {n: dataclasses.replace(r, steps=2, batch_size=16) for n, r in PROFILES["smoke"].recipes.items()}
@@ -65,12 +66,15 @@ def test_the_sweeps_that_ship(sweep):
     assert not {run.name for run in made.values() if run.changes} & {*COMPARISON}
 
 
-@pytest.mark.parametrize("name", ["temperature", "dropout"])
-def test_the_label_of_the_recipe_is_its_value(name):
-    """A setting written as {} must be what its label says: from the recipe, or from the base encoder."""
+@pytest.mark.parametrize(
+    "name, changed", [("temperature", "temperature"), ("dropout", "dropout"), ("deletion", "deletion_probability")]
+)
+def test_the_label_of_the_recipe_is_its_value(name, changed):
+    """A setting written as {} must be what its label says: from the recipe, the objective or the base encoder."""
     (label,) = [label for label, run in SWEEPS[name].runs().items() if not run.changes]
     run = SWEEPS[name].runs()[label]
     config = runs.SentenceEncoder.from_pretrained(PROFILES["cpu"].base_encoder).transformer.config
-    value = {"dropout": config.hidden_dropout_prob, **run.recipe.options}[name]
-    assert value == label
-    assert all(other.changes in ({}, {name: at}) for at, other in SWEEPS[name].runs().items())
+    default = DenoisingAutoEncoder.__init__.__defaults__[0]
+    known = {"dropout": config.hidden_dropout_prob, "deletion_probability": default, **run.recipe.options}
+    assert known[changed] == label
+    assert all(other.changes in ({}, {changed: at}) for at, other in SWEEPS[name].runs().items())

@@ -107,9 +107,9 @@ delete_tokens = Exercise(
         Mistake(
             "kept instead of deleted",
             _noise(stays=lambda uniform, probability: uniform < probability),
-            "It is the other way round: `probability` of the words stay, and the others are deleted.",
-            "A uniform number is below 0.6 in 60 % of the cases, and these are the words that go. (The same slip "
-            "stands in the library's own examples: they delete 40 %.)",
+            "It is the other way round: a share of `probability` stays, and the others are deleted.",
+            "A uniform number is below 0.6 in 60 % of the cases, and these words must be deleted. (The examples of "
+            "Sentence Transformers contain the same slip: they delete 40 %.)",
         ),
         Mistake(
             "half of them",
@@ -128,26 +128,26 @@ delete_tokens = Exercise(
             lambda ids, special, probability, generator: _noise()(
                 ids, (torch.arange(len(ids)) % (len(ids) - 1)) == 0, probability, generator
             ),
-            "The first and the last token stay, and a special token between them is deleted like a word.",
-            "Keep what `special` marks, wherever it stands: `kept | special`.",
+            "The first and the last token stay, but a special token between them is deleted like a word.",
+            "Keep what `special` marks, at any position: `kept | special`.",
         ),
         Mistake(
             "nothing left",
             _noise(saved=None),
-            "Of short texts no word is left at all.",
-            "If all words would go, keep one of them. Do not count [CLS] and [SEP], which always stay.",
+            "In some calls no word of a short text is left.",
+            "If all words would be deleted, keep one of them. Do not count [CLS] and [SEP], which always stay.",
         ),
         Mistake(
             "first word saved",
             _noise(saved="first"),
-            "Where all words would go, it is always the first that stays.",
-            "Draw which: `torch.randint(len(words), (1,), generator=generator)`.",
+            "Where all words would be deleted, it is always the first that stays.",
+            "Draw which one stays: `torch.randint(len(words), (1,), generator=generator)`.",
         ),
         Mistake(
             "masked",
             _noise(result=lambda ids, kept, generator: torch.where(kept, ids, 0)),
             "The deleted words leave a gap: the text is as long as before.",
-            "Deletion closes the gap, so that the encoder cannot count what is missing: `ids[kept]`.",
+            "Deletion closes the gap, so the encoder cannot count the missing words: `ids[kept]`.",
         ),
         Mistake(
             "shuffled",
@@ -168,14 +168,14 @@ delete_tokens = Exercise(
             _noise(
                 draw=lambda ids, special, generator, **_: torch.rand(1, generator=generator).expand(len(ids)).clone()
             ),
-            "A text is deleted whole or not at all: there is one draw for all of its words.",
-            "Draw a number for every word: `torch.rand(len(ids), generator=generator)`.",
+            "Either all words are deleted or none: there is one draw for the whole text.",
+            "Draw one number per word: `torch.rand(len(ids), generator=generator)`.",
         ),
         Mistake(
             "always the same number",
             _noise(draw=_exact_number),
-            "Every time the same number of words goes.",
-            "Let every word draw for itself; then the number varies from call to call.",
+            "Every call deletes the same number of words.",
+            "Decide for every word separately; then the number varies from call to call.",
         ),
         Mistake(
             "the same every time",
@@ -185,14 +185,15 @@ delete_tokens = Exercise(
                 )
             ),
             "The noise is the same at every call.",
-            "Do not seed inside of the function; draw from the `generator` that is passed. TSDAE needs new noise "
-            "each time it sees a text.",
+            "Do not set a seed inside the function; draw from the `generator` that is passed. TSDAE needs new noise "
+            "each time it reads a text.",
         ),
     ],
     [
-        "One uniform number a token says who goes. Two things are spared: special tokens, and the last word.",
+        "Draw one uniform number per token; it decides whether the token is deleted. Special tokens are never "
+        "deleted, and the last word that is left is not deleted either.",
         "`kept = (torch.rand(len(ids), generator=generator) >= probability) | special`, then `ids[kept]`.",
-        "`kept[~special].any()` says whether a word is left. If not, set `kept` to True at a random one of "
+        "`kept[~special].any()` says whether a word is left. If none is, set `kept` to True at a random position of "
         "`(~special).nonzero()`.",
     ],
     """
@@ -203,7 +204,7 @@ delete_tokens = Exercise(
             kept[words[torch.randint(len(words), (1,), generator=generator)]] = True
         return ids[kept]
     """,
-    "Every word is deleted or kept by a draw of its own; the order, the special tokens and one word always stay.",
+    "Each word is deleted or kept by its own draw; the order, the special tokens and at least one word always stay.",
     measure=_fates,
     shapes=False,
     tolerance={
@@ -237,7 +238,7 @@ def _hidden(labels, mask):
 
 next_token_targets = Exercise(
     "tsdae.next_token_targets",
-    "What the decoder reads and answers",
+    "What the decoder reads and predicts",
     "easy",
     6,
     functional.next_token_targets,
@@ -246,49 +247,49 @@ next_token_targets = Exercise(
         Mistake(
             "not shifted",
             lambda ids, mask: (ids[:, :-1], _hidden(ids[:, :-1], mask[:, :-1])),
-            "The answer at each position is the token that is read there: the decoder only has to copy.",
+            "The label at each position is the token that is read there, so the decoder only has to copy.",
             "The label at position t is the token at t + 1: `ids[:, 1:]`.",
         ),
         Mistake(
             "backwards",
             lambda ids, mask: (ids[:, 1:], _hidden(ids[:, :-1], mask[:, :-1])),
-            "The decoder reads a token and has to answer the one *before* it.",
-            "It reads all but the last token, `ids[:, :-1]`, and answers all but the first.",
+            "The decoder reads a token and has to predict the one *before* it.",
+            "It reads all but the last token, `ids[:, :-1]`, and predicts all but the first.",
         ),
         Mistake(
             "two steps ahead",
             lambda ids, mask: (ids[:, :-2], _hidden(ids[:, 2:], mask[:, 2:])),
-            "The answer is the token after the next one.",
+            "The label is the token after the next one.",
             "Shift by one: `ids[:, :-1]` and `ids[:, 1:]`.",
         ),
         Mistake(
             "padding answered",
             lambda ids, mask: (ids[:, :-1], ids[:, 1:]),
-            "Padding is to be answered too, so that short texts teach the decoder to say [PAD].",
-            "Where `mask[:, 1:]` is 0, the label is −100, which cross-entropy leaves out.",
+            "Padding has labels too, so short texts teach the decoder to predict [PAD].",
+            "Where `mask[:, 1:]` is 0, the label must be −100, which cross-entropy leaves out.",
         ),
         Mistake(
             "mask of what is read",
             lambda ids, mask: (ids[:, :-1], _hidden(ids[:, 1:], mask[:, :-1])),
-            "One label too many: after [SEP], the first padding is to be answered.",
+            "There is one label too many: after [SEP], the first padding token has one.",
             "The mask must be shifted like the labels: `mask[:, 1:]`.",
         ),
         Mistake(
             "mask upside down",
             lambda ids, mask: (ids[:, :-1], _hidden(ids[:, 1:], 1 - mask[:, 1:])),
-            "The tokens have −100, and the padding is to be answered.",
+            "The tokens have −100, and the padding has labels.",
             "The mask is 1 for a token; −100 belongs where `mask[:, 1:]` is 0.",
         ),
         Mistake(
             "padding by its number",
             lambda ids, mask: (ids[:, :-1], _hidden(ids[:, 1:], ids[:, 1:])),
-            "Every token with the number 0 counts as padding.",
-            "The number of the padding differs from model to model; the mask says what is padding.",
+            "Every token with the id 0 counts as padding.",
+            "The id of padding differs from model to model; the mask says what is padding.",
         ),
         Mistake(
             "−100 read",
             lambda ids, mask: (_hidden(ids[:, :-1], mask[:, :-1]), _hidden(ids[:, 1:], mask[:, 1:])),
-            "−100 stands in what the decoder reads, and there is no embedding with that number.",
+            "The decoder's input contains −100, and there is no embedding with that id.",
             "Only the labels are −100 at padding; `ids[:, :-1]` stays as it is.",
         ),
         Mistake(
@@ -297,26 +298,26 @@ next_token_targets = Exercise(
                 ids,
                 torch.cat([_hidden(ids[:, 1:], mask[:, 1:]), torch.full_like(ids[:, :1], -100)], 1),
             ),
-            "The decoder reads the last token too, after which there is nothing to answer.",
-            "Right, but wasted work: leave the last column out of both.",
+            "The decoder reads the last token too, after which there is nothing to predict.",
+            "The loss would be right, but the last column is wasted work: leave it out of both.",
         ),
         Mistake(
             "labels alone cut",
             lambda ids, mask: (ids, _hidden(ids[:, 1:], mask[:, 1:])),
-            "What is read is one longer than what is answered.",
-            "Each position needs both: read `ids[:, :-1]`.",
+            "The input is one token longer than the labels.",
+            "Each position needs both: the input is `ids[:, :-1]`.",
         ),
     ],
     [
-        "Write the tokens of a text in a row, and below each the one that comes next. Which column has nothing below?",
-        "Read `ids[:, :-1]`, answer `ids[:, 1:]`; where `mask[:, 1:]` is 0, `masked_fill` with −100.",
+        "Write the tokens of a text in a row, and below each token the next one. Which column has nothing below it?",
+        "The input is `ids[:, :-1]`, the labels are `ids[:, 1:]`; where `mask[:, 1:]` is 0, `masked_fill` with −100.",
     ],
     """
     def my_next_token_targets(ids, mask):
         labels = ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
         return ids[:, :-1], labels
     """,
-    "At each place the decoder has read all tokens up to here and answers the next; padding is never answered.",
+    "At each position the decoder has read all tokens so far and predicts the next one; padding is never predicted.",
 )
 
 # --------------------------------------------------------------------------- causal attention
@@ -377,14 +378,14 @@ causal_attention = Exercise(
         Mistake(
             "sees everything",
             functional.attention,
-            "Every token sees the later ones, so that the answer is there to read.",
+            "Every token sees the later ones, so the answer is visible.",
             "Set the scores of later tokens to −∞ before the softmax.",
         ),
         Mistake(
             "sees only the future",
             lambda q, k, v: _masked_attention(q, k, v, lambda s: ~_later(s, 0)),
             "Each token sees itself and the *later* tokens.",
-            "Row t is what token t looks at; in it, the columns after t must go: `triu(1)`.",
+            "Row t holds what token t looks at; in it, the columns after t must be hidden: `triu(1)`.",
         ),
         Mistake(
             "blind to itself",
@@ -395,20 +396,20 @@ causal_attention = Exercise(
         Mistake(
             "masked after the softmax",
             _mask_after_softmax,
-            "The weights are masked after the softmax: what is left of a row no longer sums to 1.",
-            "Mask the scores with −∞ first; then the softmax shares all of 1 among the tokens before.",
+            "The weights are masked after the softmax: the rest of a row no longer sums to 1.",
+            "Mask the scores with −∞ before the softmax; then the weights that are left sum to 1.",
         ),
         Mistake(
             "zero for −∞",
             _zero_for_infinity,
-            "Later tokens have the score 0, which still is a weight after the softmax.",
-            "exp(0) is 1. Only −∞ makes a weight of 0.",
+            "Later tokens have the score 0, which still gives a weight after the softmax.",
+            "exp(0) is 1. Only −∞ gives a weight of 0.",
         ),
         Mistake(
             "softmax over queries",
             _softmax_over_queries,
             "The softmax runs down the columns.",
-            "A row is one token's look at the others, and sums to 1: `softmax(-1)`.",
+            "A row holds the weights of one token's attention, and it sums to 1: `softmax(-1)`.",
         ),
         Mistake(
             "not scaled",
@@ -421,28 +422,30 @@ causal_attention = Exercise(
             lambda q, k, v: _masked_attention(
                 q, k, v, _later, lambda q, k: q @ k.transpose(-2, -1) / q.shape[-2] ** 0.5
             ),
-            "The scores are divided by √T, the root of the number of places.",
+            "The scores are divided by √T, the root of the number of tokens.",
             "d is the length of a vector, the *last* axis: `query.shape[-1] ** 0.5`.",
         ),
         Mistake(
             "divided by d",
             lambda q, k, v: _masked_attention(q, k, v, _later, lambda q, k: q @ k.transpose(-2, -1) / q.shape[-1]),
-            "The scores are divided by d, and not by its root.",
+            "The scores are divided by d instead of its root.",
             "Divide by `query.shape[-1] ** 0.5`.",
         ),
     ],
     [
-        "It is attention as in notebook 01; only that some scores must not count. Which half of the matrix is that?",
-        "`torch.ones(T, T, dtype=torch.bool).triu(1)` is True above the diagonal: row t, columns after t.",
+        "It is attention as in notebook 01, but some scores must not count. Which half of the matrix is that?",
+        "`torch.ones(T, T, dtype=torch.bool, device=query.device).triu(1)` is True above the diagonal: row t, columns "
+        "after t.",
         "`scores.masked_fill(later, float('-inf'))`, then the softmax over the last axis, then the values.",
     ],
     """
     def my_causal_attention(query, key, value):
         scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         return scores.masked_fill(later, float("-inf")).softmax(-1) @ value
     """,
-    "The scores of later tokens are −∞ before the softmax, so that each row shares its 1 among what was read so far.",
+    "The scores of later tokens are −∞ before the softmax, so each row distributes its weight of 1 over the tokens "
+    "read so far.",
 )
 
 # --------------------------------------------------------------------------- attention to one vector
@@ -484,7 +487,7 @@ linear_map = Exercise(
                 out_weight @ value_bias + out_bias,
             ),
             "The weight is transposed.",
-            "As in `nn.Linear`, a row of the weight makes one number of the result: `F.linear(s, weight, bias)`.",
+            "As in `nn.Linear`, each row of the weight gives one number of the result: `F.linear(s, weight, bias)`.",
         ),
         Mistake(
             "element by element",
@@ -516,19 +519,18 @@ linear_map = Exercise(
         Mistake(
             "value alone",
             lambda value_weight, value_bias, out_weight, out_bias: (value_weight, value_bias),
-            "That is the value alone; what comes after attention, the output layer, is missing.",
-            "Put both layers into one: first `value`, then `out`.",
+            "This is the value layer alone; the output layer that follows attention is missing.",
+            "Combine both layers: first `value`, then `out`.",
         ),
     ],
     [
-        "A softmax over one score is 1, so attention returns the value itself, for every query. What is done to a "
-        "sentence's vector s, then, one after the other?",
-        "W(Vs + v) + w. Multiply it out: what stands before s is the weight, and the rest is the bias.",
+        "A softmax over one score is 1, so attention returns the value itself, for every query. Which two layers does "
+        "the sentence's vector s go through?",
+        "The result is W(Vs + v) + w. Multiply it out: the factor of s is the weight, and the rest is the bias.",
     ],
     """
     def my_linear_map(value_weight, value_bias, out_weight, out_bias):
         return out_weight @ value_weight, out_weight @ value_bias + out_bias
     """,
-    "W(Vs + v) + w is (WV)s + (Wv + w): the same numbers for every s, from one layer in place of two.",
-    gradients=False,
+    "W(Vs + v) + w is (WV)s + (Wv + w): one layer that gives the same result as the two, for every s.",
 )

@@ -23,7 +23,7 @@ from course_lib.notebook.plots.results import (
 )
 from course_lib.notebook.plots.sweeps import sweep
 from course_lib.notebook.plots.texts import attention_map, cosine_histogram, histogram, similarity_heatmap
-from course_lib.notebook.plots.training import curves, learning_rates, training_curves
+from course_lib.notebook.plots.training import batch_bars, curves, learning_rates, training_curves
 
 __all__ = [
     "COLOURS",
@@ -37,6 +37,7 @@ __all__ = [
     "words",
     "alignment_uniformity",
     "attention_map",
+    "batch_bars",
     "best_guesses",
     "bootstrap_distribution",
     "comparison_bars",

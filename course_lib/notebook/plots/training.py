@@ -83,6 +83,42 @@ def training_curves(record: Any, title: str = "Training") -> Picture:
     return show(figure, f"{plain(title)}, {len(records[0]['steps'])} steps{spread}. " + "; ".join(told) + ".")
 
 
+def batch_bars(
+    panels: dict[str, ArrayLike], marked: ArrayLike, names: tuple[str, str], ylabel: str, title: str = "One batch"
+) -> Picture:
+    """One number per sentence of a batch, as bars in two colours; one panel per batch, all on one scale.
+
+    panels: {heading: (B,) numbers}, at most 3.
+    marked: (B,) bool, which bars have the second colour.
+    names: what the first and the second colour mean.
+    ylabel, title: of the figure.
+    Returns a Picture. Raises ValueError for another number of marks.
+    """
+    panels, marked = mapping(panels, "panels", 3), np.asarray(marked, dtype=bool)
+    panels = {heading: numbers(values, f"panels[{heading!r}]", ndim=1) for heading, values in panels.items()}
+    for heading, values in panels.items():
+        if len(values) != len(marked):
+            raise ValueError(f"marked holds {len(marked)} for {len(values)} bars in {heading!r}; pass one for each")
+    with style():
+        figure = Figure(figsize=(1 + 4.5 * len(panels), 3.8))
+        grid = np.ravel(figure.subplots(1, len(panels), sharey=True))
+        for axes, (heading, values) in zip(grid, panels.items()):
+            for i, name in enumerate(names):
+                chosen = np.flatnonzero(marked == bool(i))
+                axes.bar(chosen + 1, values[chosen], color=COLOURS[i], label=words(name, 30))
+            axes.locator_params(axis="x", integer=True)
+            axes.set(title=words(heading, 40), xlabel="Sentence of the batch")
+        grid[0].set_ylabel(words(ylabel, 30))
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        headline(figure, title)
+    told = [
+        f"{plain(heading)}: {plain(names[0])} {_range_in_words(values[~marked])}; "
+        f"{plain(names[1])} {_range_in_words(values[marked])}"
+        for heading, values in panels.items()
+    ]
+    return show(figure, f"Bars, {plain(title)}: {plain(ylabel)} of {len(marked)} sentences. " + ". ".join(told) + ".")
+
+
 def learning_rates(schedules: dict[str, ArrayLike], title: str = "Learning rate by step") -> Picture:
     """Schedules of the learning rate, one line each.
 
@@ -196,6 +232,12 @@ def _training_panel(axes, name, seeds):
     axes.locator_params(axis="x", integer=True)
     axes.set(title=words(name + lost, 26), xlabel="Step")
     return _line_in_words(name + lost, steps, values)
+
+
+def _range_in_words(values):
+    if not len(values):
+        return "none"
+    return f"{short(values.min())} to {short(values.max())} ({(values == 0).sum()} of {len(values)} are 0)"
 
 
 def _rate_in_words(rate):

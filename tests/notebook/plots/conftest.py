@@ -184,6 +184,11 @@ FIGURES = {
         {},
         ["range of 2 seeds", "Loss (2 seeds) from 3.25", "0.400"],
     ),
+    "batch_bars": (
+        [{NASTY: np.array([0.5, 0.0, 0.25]), "left": np.zeros(3)}, [False, True, True], ("short", NASTY), "Gradient"],
+        {},
+        ["0.000 to 0.250 (1 of 2 are 0)", "left: short 0.000 to 0.000 (1 of 1 are 0)"],
+    ),
     "learning_rates": (
         [{NASTY: STAIRS, "linear": 2e-5 * np.linspace(1, 0, 1200), "constant": np.full(1200, 5e-5)}],
         {},

@@ -111,6 +111,10 @@ BAD = {
     "a training without steps": (lambda: plots.training_curves({"steps": [], "evaluations": []}), "finite loss in 0"),
     "a training of another kind": (lambda: plots.training_curves({"loss": [1]}), "record has no 'steps'"),
     "no trainings": (lambda: plots.training_curves([]), "record is an empty list"),
+    "bars with too few marks": (
+        lambda: plots.batch_bars({"a": [1.0, 2.0]}, [True], ("x", "y"), "Gradient"),
+        "marked holds 1 for 2 bars",
+    ),
     "no schedules": (lambda: plots.learning_rates({}), "schedules is {}"),
     "a schedule of pairs": (lambda: plots.learning_rates({"a": CURVE}), r"schedules\['a'\] has shape \(2, 2\)"),
     "a frontier from 0 seconds": (lambda: plots.frontier({"a": CURVE}, "nDCG@10"), "pass the start as a reference"),

@@ -432,8 +432,8 @@ def test_looking_for_the_reference_never_touches_the_network(tmp_path, monkeypat
 
 def test_other_weights_are_not_the_reference(tmp_path, monkeypatch):
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *arguments, **options: str(tmp_path))
     monkeypatch.setattr(minilm.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(minilm, "snapshot_download", lambda *arguments, **options: str(tmp_path))
     with pytest.raises(ValueError, match="does not hold the published weights of all-MiniLM-L6-v2"):
         minilm.minilm_folder()
     assert minilm.reference_folder() is None

@@ -54,11 +54,11 @@ def token_probabilities(tokens: Sequence[str], probabilities: ArrayLike, title: 
     if len(tokens) != len(probabilities):
         raise ValueError(f"tokens holds {len(tokens)} for {len(probabilities)} probabilities; pass one for each")
     with style():
-        figure = Figure(figsize=(max(4, 2 + 0.6 * len(tokens)), 3.8))
+        figure = Figure(figsize=(min(11, max(4, 2 + 0.6 * len(tokens))), 3.8))
         axes = figure.subplots()
         bars = axes.bar(range(len(tokens)), probabilities, color=COLOURS[0])
         axes.bar_label(bars, fmt="%.2f", fontsize=12)
-        axes.set_xticks(range(len(tokens)), [words(t, 16, 1) for t in tokens], rotation=50, ha="right")
+        axes.set_xticks(range(len(tokens)), [words(t, 16, 1) for t in tokens], rotation=90)
         axes.set(ylabel="Probability of\nthe true token", ylim=(0, 1.12))
         headline(figure, title)
     told = ", ".join(f"{plain(t)} {short(p)}" for t, p in zip(tokens, probabilities))

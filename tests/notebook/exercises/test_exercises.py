@@ -111,8 +111,9 @@ def test_what_every_exercise_must_have(exercise):
     assert all(text.count("`") % 2 == 0 for m in exercise.mistakes for text in (m.message, m.hint))
 
 
-def test_every_notebook_has_at_least_three():
+def test_every_notebook_has_at_least_three_and_the_first_has_one():
     by_notebook = {}
     for name in EXERCISES:
         by_notebook.setdefault(name.split(".")[0], []).append(name)
+    assert len(by_notebook.pop("start_here")) == 1
     assert all(len(names) >= 3 for names in by_notebook.values()), by_notebook

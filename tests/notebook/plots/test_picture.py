@@ -79,7 +79,7 @@ def check_labels(figure, texts):
         for other, its_box in boxes[:i]:
             width = min(box.x1, its_box.x1) - max(box.x0, its_box.x0)
             height = min(box.y1, its_box.y1) - max(box.y0, its_box.y0)
-            assert width <= 2 * SHARPNESS or height <= 2, f"{text} overlaps {other}"
+            assert width <= 2 * SHARPNESS or height <= 2 * SHARPNESS, f"{text} overlaps {other}"
 
 
 def test_text_is_drawn_as_text(drawn, figure):

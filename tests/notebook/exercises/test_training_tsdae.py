@@ -32,7 +32,8 @@ def counted(function):
 def defined_in(notebook, **names):
     """The functions and classes of a notebook, in a namespace that holds `names`; nothing else in it is run."""
     for cell in nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells:
-        parts = ast.parse(cell.source).body if cell.cell_type == "code" else []
+        read = cell.cell_type == "code" and "setup" not in cell.metadata.get("tags", [])  # that one is no Python
+        parts = ast.parse(cell.source).body if read else []
         kept = [part for part in parts if isinstance(part, ast.ClassDef | ast.FunctionDef)]
         exec(compile(ast.Module(kept, []), notebook, "exec"), names)  # noqa: S102
     return names

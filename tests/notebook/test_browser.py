@@ -247,7 +247,9 @@ def saved(page, source):
     return next(outputs for code, outputs in page.notebook(cells) if source.strip() in code)
 
 
-@pytest.mark.xfail(reason="ran out of time on a crowded machine when it was written; to be seen on a quiet one")
+@pytest.mark.xfail(
+    reason="inside JupyterLab the slider's bars do not move: it drops inline handlers, or needs another way"
+)
 def test_notebook_05_runs_after_a_restart_and_its_slider_needs_no_kernel(page):
     page.open("05_simcse.ipynb")
     page.choose("Kernel", "Restart Kernel and Run All Cells…")

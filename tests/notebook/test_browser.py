@@ -248,7 +248,7 @@ def saved(page, source):
 
 
 @pytest.mark.xfail(
-    reason="inside JupyterLab the slider's bars do not move: it drops inline handlers, or needs another way"
+    reason="the slider's bars do not move inside JupyterLab"
 )
 def test_notebook_05_runs_after_a_restart_and_its_slider_needs_no_kernel(page):
     page.open("05_simcse.ipynb")

@@ -247,9 +247,7 @@ def saved(page, source):
     return next(outputs for code, outputs in page.notebook(cells) if source.strip() in code)
 
 
-@pytest.mark.xfail(
-    reason="the slider's bars do not move inside JupyterLab"
-)
+@pytest.mark.xfail(reason="the slider's bars do not move inside JupyterLab")
 def test_notebook_05_runs_after_a_restart_and_its_slider_needs_no_kernel(page):
     page.open("05_simcse.ipynb")
     page.choose("Kernel", "Restart Kernel and Run All Cells…")

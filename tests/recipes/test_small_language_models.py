@@ -49,6 +49,7 @@ def test_one_is_trained_and_measured(docs):
     assert 9 < found["held_out"] < 11  # ln 16,000 is 9.7
 
 
+@pytest.mark.skipif(not recipe.load(), reason="the small models have not been recorded yet: make them with this recipe")
 def test_the_records_show_what_the_notebook_says():
     """The overwritten labels have the lower training loss, and are worse on held-out text than equal probabilities."""
     records = recipe.load()

@@ -110,7 +110,7 @@ def _flat(text):
 
 def results(domain: str) -> str:
     """Every row of a domain that has a record, those without a training first, as Markdown."""
-    rows = [row.runs() for row in RECORDED if row.domain == domain]
+    rows = [row.runs() for row in RECORDED if row.domain == domain and not row.changes]  # sweeps have figures
     rows.sort(key=lambda runs: bool(runs[0].stages))
     found = ([record for run in runs if (record := shipped_record(run))] for runs in rows)
     rows = [records for records in found if records]

@@ -42,6 +42,14 @@ def test_a_row_holds_means_over_seeds():
         tables.with_tables("<!-- table: speed -->\n<!-- /table -->")
 
 
+def test_sweeps_stay_out_of_the_comparison(monkeypatch):
+    """Also once they are recorded."""
+    (simcse,) = (record for record in load_shipped("simcse") if (record.profile, record.seed) == ("cpu", 0))
+    monkeypatch.setattr(tables, "shipped_record", lambda run: dataclasses.replace(simcse, title=run.title))
+    titles = [cells(row)[0] for row in tables.table("comparison").splitlines()]
+    assert "SimCSE" in titles and not any("temperature" in title or "dropout" in title for title in titles)
+
+
 def test_the_cost_of_a_training_is_that_on_a_cpu_where_there_is_one():
     simcse = [record for record in load_shipped("simcse") if record.profile == "cpu"]
     on_gpu = dataclasses.replace(simcse[0], training=simcse[0].training | {"device": "cuda"}, seconds=5.0)

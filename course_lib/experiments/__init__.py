@@ -21,7 +21,7 @@ _OFFERED = {
     "sweeps": ("SWEEPS", "Sweep"),
 }
 _MODULE_OF = {name: module for module, names in _OFFERED.items() for name in names}
-_MODULES = (*_OFFERED, "claims", "domain_adaptation", "model_card", "proxies", "report", "starts")
+_MODULES = (*_OFFERED, "claims", "domain_adaptation", "model_card", "proxies", "published", "report", "starts")
 __all__ = [*_MODULE_OF]
 
 

@@ -1,13 +1,10 @@
 """What the papers of TSDAE and GPL claim, each claim as a comparison of two recorded runs."""
 
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from course_lib.evaluation import Difference, verdict
-from course_lib.experiments import report
-from course_lib.experiments.records import STS, RunRecord, load_shipped
-from course_lib.storage import DATA
+from course_lib.experiments import published, report
+from course_lib.experiments.records import STS, load_shipped
 
 USEB, BEIR = "average of four USEB tasks", "average of six BEIR sets"  # tasks of published_results.csv
 RETRIEVAL = ("summary_to_description", "see_also", "questions")
@@ -37,20 +34,20 @@ class Claim:
 
     def published_values(self) -> list[float]:
         """The paper's numbers: of `better` and of `worse`, or none."""
-        return [published_value(*key) for key in self.published]
+        return [published.value(*key) for key in self.published]
 
     def differences(self, profile: str = "cpu") -> dict[str, Difference]:
         """{task: `better` minus `worse` with its interval}; empty where one of the two has no record.
 
         profile: of the records.
         """
-        ours, theirs = (_records(name, profile) for name in (self.better, self.worse))
+        ours, theirs = (load_shipped(name, profile=profile) for name in (self.better, self.worse))
         found = {task: report.difference(ours, theirs, task) for task in self.tasks} if ours and theirs else {}
         return {task: difference for task, difference in found.items() if difference}
 
     def seeds(self, profile: str = "cpu") -> int:
         """How many seeds both runs have; those of a run that trains nothing do not count."""
-        found = (_records(name, profile) for name in (self.better, self.worse))
+        found = (load_shipped(name, profile=profile) for name in (self.better, self.worse))
         return min((len(records) for records in found if records and records[0].training), default=0)
 
     def verdict(self, differences: dict[str, Difference]) -> str:
@@ -151,19 +148,3 @@ CLAIMS = (
         (("none", "MS MARCO, zero-shot", BEIR), ("ICT", "target texts only", BEIR)),
     ),
 )
-
-
-def published_value(method: str, setting: str, task: str) -> float:
-    """The first number of `data/published_results.csv` with these entries.
-
-    Raises KeyError where it has no such row.
-    """
-    with open(DATA / "published_results.csv", encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if (row["method"], row["setting"], row["task"]) == (method, setting, task):
-                return float(row["value"])
-    raise KeyError(f"published_results.csv has no {task!r} of {method!r}, {setting!r}")
-
-
-def _records(name: str, profile: str) -> Sequence[RunRecord]:
-    return [record for record in load_shipped(name) if record.profile == profile]

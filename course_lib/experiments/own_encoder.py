@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 
 import torch
 
@@ -14,22 +14,22 @@ from course_lib.experiments.model_card import CARD, licence_of, model_card
 from course_lib.experiments.profiles import Profile, Recipe
 from course_lib.experiments.proxies import Gain
 from course_lib.experiments.records import load_shipped
+from course_lib.experiments.report import mean_value
 from course_lib.experiments.searches import warn_of_unread_text
 from course_lib.experiments.stages import SHORTEST_SENTENCE, STAGES
 from course_lib.models import SentenceEncoder
 from course_lib.models.checks import check_choice
-from course_lib.models.minilm import MINILM, minilm_folder
+from course_lib.models.minilm import MINILM, MINILM_NAMES, minilm_folder
 from course_lib.objectives import Objective
 from course_lib.storage import DATA, fingerprint, write_atomically
 from course_lib.texts.own_text import Passage
 from course_lib.texts.own_text.passages import size
-from course_lib.texts.prose import split_sentences
+from course_lib.texts.prose import sentences_of_lines
 from course_lib.training import TrainingConfig, TrainingRecord, train
 from course_lib.training.config import autocast, choose_precision
 
 STATE, TRAINED = "course-adaptation.json", "training.json"  # in the folder of an adapted encoder
 METHODS = ("cropping", "simcse", "tsdae", "ct", "ct_in_batch")  # stages that need no label and train the vector itself
-MINILM_NAMES = (None, "minilm", "all-MiniLM-L6-v2", MINILM)
 SHORT = 16  # word pieces; of half of such a passage, little is left to compare
 SHORTEST = 8  # word pieces of a passage that is cropped
 FEW = 500  # passages
@@ -48,8 +48,7 @@ def recommend(passages: Sequence[str]) -> tuple[str, str]:
     if middle < SHORT:
         return "simcse", f"half of the passages have at most {middle:.0f} word pieces, too few to crop"
     task = "summary_to_description"
-    values = {m: [r.results[task]["value"] for r in load_shipped(m) if r.profile == "cpu"] for m in METHODS}
-    means = {STAGES[m].title: fmean(v) for m, v in values.items() if v}
+    means = {STAGES[m].title: mean_value(records, task) for m in METHODS if (records := load_shipped(m, profile="cpu"))}
     ranked = ", ".join(f"{title} {means[title]:.2f}" for title in sorted(means, key=means.get, reverse=True))
     return "cropping", f"the strongest without labels in the course's runs (nDCG@10, summary → description: {ranked})"
 
@@ -77,7 +76,7 @@ def find_start(start: str | Path | None) -> Start:
 
     Raises FileNotFoundError where all-MiniLM-L6-v2 is not on this machine.
     """
-    if start in MINILM_NAMES:
+    if start is None or start in MINILM_NAMES:
         try:
             folder = str(minilm_folder())
         except OSError as error:
@@ -309,7 +308,7 @@ def _texts_for(method, passages):
     """What a method trains on: passages with their headings, or for all but cropping their sentences."""
     if method == "cropping":
         return [passage for passage in passages if size(passage) >= SHORTEST]
-    found = (s for p in passages for line in p.text.split("\n") for s in split_sentences(line))
+    found = (sentence for passage in passages for sentence in sentences_of_lines(passage.text))
     return list(dict.fromkeys(s for s in found if size(s) >= SHORTEST_SENTENCE))
 
 

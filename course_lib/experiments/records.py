@@ -169,13 +169,15 @@ def write_shared(folder: Path, lists: dict[str, list]):
     write_atomically(folder / QUERIES, "{\n" + lines + "\n}\n")
 
 
-def load_shipped(*names: str) -> list[RunRecord]:
+def load_shipped(*names: str, profile: str | None = None) -> list[RunRecord]:
     """The run records that ship with the course, whatever they were made with: run by run, by file name.
 
     names: of the runs, as in `RunRecord.method`.
+    profile: of the runs; None for every profile.
     """
     found = ((n, RunRecord.load(path)) for n in names for path in sorted(RECORDS.glob(f"*{n}-[0-9]*.json")))
-    return [record for name, record in found if record.method == name]  # "*tsdae" finds "target-tsdae" as well
+    # "*tsdae" finds "target-tsdae" as well
+    return [record for name, record in found if record.method == name and profile in (None, record.profile)]
 
 
 def shipped_records(run, split: str = "test", same_texts: bool = False) -> list[RunRecord]:

@@ -4,8 +4,9 @@ import base64
 import html
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from course_lib.evaluation import Difference, Interval, bootstrap_interval, bootstrap_spearman, paired_bootstrap
 from course_lib.experiments.records import STS, RunRecord
@@ -44,6 +45,12 @@ def _values(records, task):
     if task == STS:
         return [list(r["per_query"].values()) for r in results], results[0]["scores"] if results else None
     return [r["per_query"] for r in results], None
+
+
+def mean_value(records: list[RunRecord], task: str) -> float | None:
+    """The result of one method on a task, as the mean over seeds; None where it was not measured."""
+    values = [record.results[task]["value"] for record in records if task in record.results]
+    return fmean(values) if values else None
 
 
 def training_seconds(records: list[RunRecord]) -> float:
@@ -127,6 +134,14 @@ def as_markdown(records: list[RunRecord]) -> str:
     """The comparison as a Markdown table."""
     titles = task_titles(records)
     lines = [_heading(titles), ["---"] * (len(titles) + 4), *(list(_cells(r, titles)) for r in table(records))]
+    return markdown_table(lines)
+
+
+def markdown_table(lines: Iterable[Iterable[str]]) -> str:
+    """A table as Markdown.
+
+    lines: of cells: the headings, then "---" for each (or "---:" to align it on the right), then the rows.
+    """
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -9,11 +9,11 @@ from course_lib.experiments.profiles import Profile
 from course_lib.experiments.runs import Run, as_run
 from course_lib.experiments.stages import load_docs
 from course_lib.models import SentenceEncoder
+from course_lib.models.layout import check_finished
 from course_lib.search import BM25Search, CachedEncoder, ExactSearch, HybridSearch
 from course_lib.search.exact import Hits
 from course_lib.texts.own_text import unread
 from course_lib.texts.own_text.unread import UNREAD
-from course_lib.training import CHECKPOINT
 
 # the encoders that `make course` leaves behind, the best on the validation split first
 BEST_FIRST = ("cropping", "simcse")
@@ -43,10 +43,7 @@ def searcher(name: str, texts: list[str] | dict, profile: Profile, progress: boo
         return HybridSearch([searcher(n, texts, profile, progress) for n in (best_trained(profile), "bm25")])
     run = named_run(name, profile)
     if run is None:
-        if (Path(name) / CHECKPOINT).is_file():
-            raise ValueError(
-                f"the training in {name} was interrupted; finish it, or delete {CHECKPOINT} to use it as it is"
-            )
+        check_finished(name)
         encoder = SentenceEncoder.from_pretrained(name)
     else:
         if run.stages:

@@ -3,8 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from course_lib.storage import CHECKPOINT
+
 # The pooling modes of SentenceEncoder, and the flag that Sentence Transformers stored for each before version 6.
 POOLING_FLAGS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
+
+
+def check_finished(folder: str | Path) -> None:
+    """Raise ValueError for a folder with the checkpoint of a training that was interrupted."""
+    if (Path(folder) / CHECKPOINT).is_file():
+        finish = f"finish it, or delete {CHECKPOINT} to use it as it is"
+        raise ValueError(f"the training in {folder} was interrupted; {finish}")
 
 
 def read_settings(source: str | Path, read: Callable[[str], dict | list | None]) -> dict[str, object]:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib.models.layout import read_settings
-from course_lib.storage import CHECKPOINT
+from course_lib.models.layout import check_finished, read_settings
 
 FEW = 100  # texts; above, what torch saves is more than what its import takes
 _AT_ONCE = 16  # texts in a batch
@@ -30,9 +29,7 @@ class LightEncoder:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        if (self.folder / CHECKPOINT).is_file():
-            finish = f"finish it, or delete {CHECKPOINT} to use it as it is"
-            raise ValueError(f"the training in {folder} was interrupted; {finish}")
+        check_finished(folder)
         self._source, self._bert = str(folder), _Bert.read(self.folder)
         self.similarity = self._bert.similarity if self._bert else self.full.similarity
 

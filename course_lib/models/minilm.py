@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_NAMES = ("minilm", "all-MiniLM-L6-v2", MINILM)  # what a reader may call it
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of model.safetensors
 
 

@@ -6,7 +6,7 @@ from IPython.display import Markdown
 
 from course_lib.evaluation import verdict
 from course_lib.experiments import RunRecord
-from course_lib.experiments.report import difference
+from course_lib.experiments.report import difference, markdown_table, mean_value
 
 
 def difference_table(records: list[RunRecord], baselines: dict[str, list[RunRecord]]) -> Markdown:
@@ -20,10 +20,9 @@ def difference_table(records: list[RunRecord], baselines: dict[str, list[RunReco
     headings = ["Task", records[0].title + seeds, *(f"minus {b}" for b in baselines)]
     lines = [headings, ["---", *["---:"] * (len(headings) - 1)]]
     for task, result in records[0].results.items():
-        mean = sum(r.results[task]["value"] for r in records) / len(records)
         gains = [difference(records, runs, task) if runs else None for runs in baselines.values()]
-        lines.append([result["title"], f"{mean:.3f}", *map(_cell, gains)])
-    return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
+        lines.append([result["title"], f"{mean_value(records, task):.3f}", *map(_cell, gains)])
+    return Markdown(markdown_table(lines))
 
 
 def sweep_verdicts(records: dict[Hashable, list[RunRecord]], recipe: Hashable, name: str) -> Markdown:

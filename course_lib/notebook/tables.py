@@ -1,12 +1,12 @@
 """Tables that a notebook shows, as Markdown."""
 
-import csv
 from collections.abc import Iterable, Sequence
 
 from IPython.display import Markdown
 
+from course_lib.experiments import published as published_results
+from course_lib.experiments.report import markdown_table
 from course_lib.notebook.plots.labels import plain
-from course_lib.storage import DATA
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence], note: str = "") -> Markdown:
@@ -17,8 +17,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence], note: str = "") -> 
     note: a text below the table.
     """
     lines = [headings, ["---"] * len(headings), *rows]
-    shown = ["| " + " | ".join(map(_cell, line)) + " |" for line in lines]
-    return Markdown("\n".join(shown) + (f"\n\n{note}" if note else ""))
+    return Markdown(markdown_table(map(_cell, line) for line in lines) + (f"\n\n{note}" if note else ""))
 
 
 def _cell(value):
@@ -32,8 +31,7 @@ def published(task: str, methods: Sequence[str], settings: dict[str, str]) -> Ma
     methods: the rows, or {method: title}.
     settings: the columns, {setting as in the file: heading}.
     """
-    with open(DATA / "published_results.csv", encoding="utf-8", newline="") as file:
-        found = {(r["method"], r["setting"]): r for r in csv.DictReader(file) if r["task"] == task}
+    found = {(r["method"], r["setting"]): r for r in published_results.rows() if r["task"] == task}
     titles = methods if isinstance(methods, dict) else {method: method for method in methods}
     used = {key: found[key] for method in titles for setting in settings if (key := (method, setting)) in found}
     values = {key: float(row["value"]) for key, row in used.items()}

@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from course_lib.experiments.report import markdown_table
 from course_lib.storage import write_atomically
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +78,7 @@ def table(folder: str = "", badges: bool = False) -> str:
     for name, (what, hours) in READING_PATH.items():
         opens = f"[![Open {name} in Colab]({badge})]({colab}/blob/main/notebooks/{name}.ipynb)"
         lines.append([f"[{name}]({folder}{name}.ipynb)", what, f"{hours:g}", *[opens] * badges])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown_table(lines)
 
 
 def with_setup(notebook: NotebookNode) -> NotebookNode:

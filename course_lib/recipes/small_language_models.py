@@ -4,6 +4,7 @@
 """
 
 import json
+from dataclasses import replace
 
 import torch
 from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
@@ -74,7 +75,7 @@ def record_one(kind: str, seed: int, docs: python_docs.PythonDocs, config: Train
     torch.manual_seed(seed)
     model = KINDS[kind](small_encoder(tokenizer))
     encoder = model.encoder
-    config = TrainingConfig(**{**vars(config), "seed": seed})
+    config = replace(config, seed=seed)
     record = train(model, encoder.token_ids(docs.train.passages, LONGEST), config, progress=False)
     judged = MaskedLanguageModel(encoder)
     judged.head = model.head

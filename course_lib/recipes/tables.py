@@ -6,7 +6,6 @@ and `<!-- /table -->`; NAME is a key of TABLES.
 
 import re
 from pathlib import Path
-from statistics import mean
 
 from matplotlib.figure import Figure
 
@@ -65,7 +64,7 @@ def first() -> str:
     for method, (what, _) in FIRST.items():
         values = [f"{first_value(method, task):.2f}" for task in FIRST_TASKS]
         lines.append([what, *values, _effort(_recorded(method))[1]])
-    return _markdown(lines)
+    return report.markdown_table(lines)
 
 
 def picture() -> str:
@@ -97,11 +96,11 @@ def draw() -> Figure:
 
 def first_value(method: str, task: str) -> float:
     """The mean over seeds of a row of FIRST on a task of FIRST_TASKS."""
-    return mean(record.results[task]["value"] for record in _recorded(method))
+    return report.mean_value(_recorded(method), task)
 
 
 def _recorded(method):
-    return [record for record in load_shipped(method) if record.profile == "cpu"]
+    return load_shipped(method, profile="cpu")
 
 
 def _flat(text):
@@ -117,20 +116,20 @@ def results(domain: str) -> str:
     tasks = {task: result["title"] for records in rows for task, result in records[0].results.items()}
     lines = [["Method", *tasks.values(), "Seeds", "Minutes"], ["---"] * (len(tasks) + 3)]
     lines += [[_title(records[0]), *(_value(records, task) for task in tasks), *_effort(records)] for records in rows]
-    return _markdown(lines)
+    return report.markdown_table(lines)
 
 
 def without_labels() -> str:
     """The searches that no label has touched, each with its distance from BM25 and from the supervised encoder."""
-    yardsticks = [load_shipped(name) for name in YARDSTICKS]
+    yardsticks = [_recorded(name) for name in YARDSTICKS]
     titles = [result["title"] for result in yardsticks[0][0].results.values()]
     lines = [["Search", "Minus", *titles, "Seeds"], ["---"] * (len(titles) + 3)]
-    for records in filter(None, (load_shipped(name) for name in WITHOUT_LABELS)):
+    for records in filter(None, (_recorded(name) for name in WITHOUT_LABELS)):
         lines.append([records[0].title, "", *(_value(records, task) for task in RETRIEVAL), _effort(records)[0]])
         for other in yardsticks:
             differences = (report.difference(records, other, task) for task in RETRIEVAL)
             lines.append(["", other[0].title, *map(_difference, differences), ""])
-    return _markdown(lines)
+    return report.markdown_table(lines)
 
 
 def claims() -> str:
@@ -138,21 +137,17 @@ def claims() -> str:
     lines = [["Paper", "Claim", "Published", "Here", "Seeds", "Verdict"], ["---"] * 6]
     for claim in CLAIMS:
         found = claim.differences()
-        titles = {task: record.results[task]["title"] for record in load_shipped(claim.better) for task in found}
+        titles = {task: record.results[task]["title"] for record in _recorded(claim.better) for task in found}
         here = "; ".join(f"{titles[task]} {_difference(d)}" for task, d in found.items())
         reason = claim.reason or "its runs have not been recorded yet"
         published = " against ".join(f"{value:.1f}" for value in claim.published_values())
         seeds = str(claim.seeds()) if found else "–"
         lines.append([claim.paper, claim.text, published or "–", here or reason, seeds, claim.verdict(found)])
-    return _markdown(lines)
+    return report.markdown_table(lines)
 
 
 def _difference(difference: Difference) -> str:
     return f"{difference.difference:+.3f} ({difference.low:+.3f}, {difference.high:+.3f})"
-
-
-def _markdown(lines):
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _title(record):
@@ -160,8 +155,8 @@ def _title(record):
 
 
 def _value(records: list[RunRecord], task):
-    values = [record.results[task]["value"] for record in records if task in record.results]
-    return f"{mean(values):.3f}" if values else "–"
+    value = report.mean_value(records, task)
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _effort(records: list[RunRecord]):

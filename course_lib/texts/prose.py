@@ -249,6 +249,11 @@ def split_sentences(text: str) -> list[str]:
     return [p for p in pieces if p]
 
 
+def sentences_of_lines(text: str) -> list[str]:
+    """The sentences of a passage, as they stand there; no sentence goes over the end of a line, as of a list's item."""
+    return [sentence for line in text.split("\n") for sentence in split_sentences(line)]
+
+
 def is_prose(sentence: str, names: int = 0) -> bool:
     """Whether a sentence reads as English: it starts and ends like a sentence, and has mostly words and no symbols.
 

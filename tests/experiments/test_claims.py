@@ -3,7 +3,8 @@
 import pytest
 
 from course_lib.evaluation import Difference
-from course_lib.experiments.claims import CLAIMS, Claim, published_value
+from course_lib.experiments import published
+from course_lib.experiments.claims import CLAIMS, Claim
 from course_lib.recipes.recorded_runs import chosen_runs
 
 ABOVE, BELOW, AROUND = Difference(0.1, 0.05, 0.15, 0.0), Difference(-0.1, -0.2, -0.05, 0.0), Difference(0, -0.1, 0.1, 1)
@@ -21,9 +22,9 @@ def test_a_claim_names_runs_of_the_table_and_numbers_of_the_paper(claim):
 
 def test_published_numbers_come_from_the_list_of_them():
     beir = "average of six BEIR sets"
-    assert published_value("GPL", "MS MARCO, then generated queries", beir) == 51.5
+    assert published.value("GPL", "MS MARCO, then generated queries", beir) == 51.5
     with pytest.raises(KeyError, match="no 'average of six BEIR sets' of 'GPL', 'no labels'"):
-        published_value("GPL", "no labels", beir)
+        published.value("GPL", "no labels", beir)
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,6 @@ def saved(page, source):
     return next(outputs for code, outputs in page.notebook(cells) if source.strip() in code)
 
 
-@pytest.mark.xfail(reason="the slider's bars do not move inside JupyterLab")
 def test_notebook_05_runs_after_a_restart_and_its_slider_needs_no_kernel(page):
     page.open("05_simcse.ipynb")
     page.choose("Kernel", "Restart Kernel and Run All Cells…")
@@ -334,11 +333,11 @@ def test_the_map_shows_the_text_under_the_pointer(widgets):
     assert "".join(NASTY.split()) in "".join(label.split())
 
 
-@pytest.mark.xfail(reason="ran out of time on a crowded machine when it was written; to be seen on a quiet one")
 def test_a_saved_notebook_shows_its_widgets_when_it_is_opened_again(widgets):
     """Their last state and what to do, in place of "model not found"; the slider even works."""
     widgets.write('input[placeholder^="Type a question"]', "solve a system")
-    widgets.until(lambda: "Solve a system." in saved(widgets, SEARCH), "the new state is not in what is saved")
+    # only its question: in the hits the words that it shares with them are marked
+    widgets.until(lambda: "solve a system" in saved(widgets, SEARCH), "the new state is not in what is saved")
     assert not shown(widgets, ".course-still p"), "the still form stands below a widget that works"
     widgets.driver.execute_async_script("jupyterapp.commands.execute('docmanager:save').then(arguments[0])")
     widgets.open("widgets.ipynb")

@@ -95,8 +95,10 @@ def _loss(cosines, temperature):
 
 
 def _page(cosines, bars, shares, temperature, said):
+    # without data-lm-suppress-shortcuts JupyterLab takes the arrow keys, with which it folds headings
     slider = (
         f'<input type="range" min="-2" max="0" step="0.05" value="{np.log10(temperature):.2f}" '
+        f'data-lm-suppress-shortcuts="true" '
         f'style="width:24em;max-width:90%" aria-label="Temperature" aria-valuetext="{temperature:g}" '
         f'oninput="{html.escape(_REDRAW)}">'
     )

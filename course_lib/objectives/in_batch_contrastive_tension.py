@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from course_lib import functional
 from course_lib.models.checks import check_positive
 from course_lib.models.encoder import SentenceEncoder
-from course_lib.objectives.base import Objective
 from course_lib.objectives.contrastive_tension import twin_of
+from course_lib.objectives.in_batch import InBatchObjective, several_processes, texts_of_all_processes
+from course_lib.objectives.multiple_negatives_ranking import duplicates
 
 
-class InBatchContrastiveTension(Objective):
+class InBatchContrastiveTension(InBatchObjective):
     """Two towers embed the same batch; every other text of the batch is a negative, in both directions.
 
     Examples are texts.
@@ -26,10 +27,6 @@ class InBatchContrastiveTension(Objective):
     Batch: input_ids and attention_mask, each (B, T), B ≥ 2. Loss: scalar, nats.
     Raises ValueError for settings out of range and a batch of one text.
     """
-
-    smallest_batch = 2
-    similarity = "cosine"
-    in_batch_negatives = True
 
     def __init__(
         self,
@@ -48,16 +45,24 @@ class InBatchContrastiveTension(Objective):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale), device=encoder.device))
         self.twin = twin_of(encoder)
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """The loss of a batch, a scalar."""
-        ids = batch["input_ids"]
-        self.check_batch(len(ids))
-        a, b = self.twin(batch), self.encoder(batch)  # (B, d) each
-        duplicates = (ids[:, None] == ids[None]).all(-1) if self.mask_duplicates else None  # (B, B)
+    def embed(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Each text by both towers, (B, d) each."""
+        self.check_batch(len(batch["input_ids"]))
+        return self.vectors(batch, self.twin), self.vectors(batch)
+
+    def compare(self, batch: dict[str, Tensor], a: Tensor, b: Tensor) -> Tensor:
+        """The loss of both towers' vectors, a scalar; see `InBatchObjective.compare`."""
+        equal = self._equal(batch).to(a.device) if self.mask_duplicates else None  # (B, B)
         if self.max_scale is not None:
             with torch.no_grad():  # the weight itself, as in CLIP: a clamped result would have no gradient
                 self.logit_scale.clamp_(max=math.log(self.max_scale))
-        return functional.in_batch_contrastive_tension(a, b, self.logit_scale.exp(), duplicates)
+        return functional.in_batch_contrastive_tension(a, b, self.logit_scale.exp(), equal)
+
+    def _equal(self, batch):
+        if several_processes():
+            texts = texts_of_all_processes(batch)
+            return duplicates(texts, texts, texts)
+        return (batch["input_ids"][:, None] == batch["input_ids"][None]).all(-1)
 
     def learning_rate_factors(self) -> dict[nn.Parameter, float]:
         """The scale learns at a rate of its own."""

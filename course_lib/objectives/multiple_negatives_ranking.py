@@ -8,11 +8,11 @@ from torch import Tensor
 from course_lib import functional
 from course_lib.models.checks import check_positive
 from course_lib.models.encoder import SentenceEncoder
-from course_lib.objectives.base import Objective
 from course_lib.objectives.examples import Tokenized, add_prefix, strip_prefix, tokenize_examples
+from course_lib.objectives.in_batch import InBatchObjective, several_processes, texts_of_all_processes
 
 
-class MultipleNegativesRanking(Objective):
+class MultipleNegativesRanking(InBatchObjective):
     """Pull a query and its passage together, push the batch's other passages away.
 
     Examples are (query, positive) or (query, positive, negative), all of one kind. A passage that answers a query too,
@@ -27,9 +27,6 @@ class MultipleNegativesRanking(Objective):
     Raises ValueError for a scale that is not above 0, examples of mixed kinds and a batch of one pair.
     """
 
-    smallest_batch = 2
-    similarity = "cosine"
-    in_batch_negatives = True
     example = "pair"
 
     def __init__(self, encoder: SentenceEncoder, scale: float = 20.0):
@@ -55,12 +52,25 @@ class MultipleNegativesRanking(Objective):
         texts = add_prefix("query", self.encoder.tokenize(list(queries))) | self.encoder.tokenize(passages)
         return {**texts, "duplicates": duplicates(queries, positives, passages)}
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """The loss of a batch, a scalar."""
-        queries = self.encoder(strip_prefix("query", batch))  # (B, d)
-        passages = self.encoder(batch)  # (B or 2B, d)
-        positives, negatives = passages[: len(queries)], passages[len(queries) :]
-        return functional.multiple_negatives_ranking(queries, positives, negatives, self.scale, batch["duplicates"])
+    def embed(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """The queries, their positives and, where there are any, their negatives, (B, d) each."""
+        queries = self.vectors(strip_prefix("query", batch))
+        return queries, *self.vectors(batch).split(len(queries))
+
+    def compare(
+        self, batch: dict[str, Tensor], queries: Tensor, positives: Tensor, negatives: Tensor | None = None
+    ) -> Tensor:
+        """The loss of the vectors, a scalar; see `InBatchObjective.compare`."""
+        masked = self._duplicates(batch).to(queries.device) if several_processes() else batch["duplicates"]
+        return functional.multiple_negatives_ranking(queries, positives, negatives, self.scale, masked)
+
+    def _duplicates(self, batch):
+        """`duplicates` among the texts of all processes."""
+        queries = texts_of_all_processes(strip_prefix("query", batch))
+        count = len(batch["query_input_ids"])
+        columns = zip(*(batch[name].split(count) for name in ("input_ids", "attention_mask")))
+        columns = [texts_of_all_processes({"input_ids": ids, "attention_mask": mask}) for ids, mask in columns]
+        return duplicates(queries, columns[0], [text for column in columns for text in column])
 
     def exclusive(self, example: Tokenized) -> Iterable[Hashable]:
         """The query and the positive; see `Objective.exclusive`."""

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from course_lib import functional
 from course_lib.models.checks import check_positive
 from course_lib.models.encoder import SentenceEncoder
-from course_lib.objectives.base import Objective
+from course_lib.objectives.in_batch import InBatchObjective
 
 
-class SimCSE(Objective):
+class SimCSE(InBatchObjective):
     """Pull two dropout views of a sentence together, push the rest of the batch away.
 
     Examples are texts. The model must be in training mode: without dropout the two views are the same.
@@ -24,10 +24,6 @@ class SimCSE(Objective):
     first batch in training mode, for a model without dropout, unless `dropout` is 0.
     """
 
-    smallest_batch = 2
-    similarity = "cosine"
-    in_batch_negatives = True
-
     def __init__(self, encoder: SentenceEncoder, temperature: float = 0.05, dropout: float | None = None):
         super().__init__(encoder)
         check_positive(temperature=temperature)
@@ -41,13 +37,17 @@ class SimCSE(Objective):
             if isinstance(layer, nn.Dropout) and dropout is not None:
                 layer.p = dropout
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """The loss of a batch, a scalar."""
+    def embed(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Both views of each text, (B, d) each."""
         self.check_batch(len(batch["input_ids"]))
         # one pass over both views, (2B, d): dropout differs between the two copies of a row
-        first, second = self.encoder({k: torch.cat([v, v]) for k, v in batch.items()}).chunk(2)
+        first, second = self.vectors({k: torch.cat([v, v]) for k, v in batch.items()}).chunk(2)
         if self.encoder.training and not self._views_differ:
             self._check_views(first.detach().float(), second.detach().float())
+        return first, second
+
+    def compare(self, batch: dict[str, Tensor], first: Tensor, second: Tensor) -> Tensor:
+        """The loss of the two views, a scalar; see `InBatchObjective.compare`."""
         return functional.info_nce(first, second, self.temperature)
 
     def _check_views(self, first, second):

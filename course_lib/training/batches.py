@@ -21,7 +21,8 @@ class Batches:
     lengths: tokens of each example.
     config: batch_size, gradient_accumulation_steps, steps or epochs, seed and group_by_length are used.
     smallest_batch: smaller batches are left out.
-    processes: how many train together; each takes its own batches of a step.
+    processes: how many train together. They share the batches of one process that takes so many times `batch_size`, and
+        each takes its share of every batch.
     keys: for each example what must not occur twice in a batch (`Objective.exclusive`); None where nothing must.
     Raises ValueError where the keys leave no batch of at least `smallest_batch`.
     """
@@ -35,14 +36,14 @@ class Batches:
         keys: Iterable[Iterable[Hashable]] | None = None,
     ):
         self.lengths = torch.tensor(lengths)
-        self.config, self.smallest_batch, self.processes = config, smallest_batch, processes
+        self.config, self.processes = config, processes
+        self.size, self.smallest = config.batch_size * processes, smallest_batch * processes  # of a batch of them all
         self._keys = _repeated(keys or ())
-        self.batches_per_step = config.gradient_accumulation_steps * processes  # of all processes together
         self._number, self._batches = 0, self._epoch(0)
         if not self._batches:
-            raise ValueError(f"no batch of {smallest_batch} different examples can be made; pass texts that differ")
+            raise ValueError(f"no batch of {self.smallest} different examples can be made; pass texts that differ")
         # what is left over after the last whole step waits for the next pass
-        self.steps_per_epoch = max(1, len(self._batches) // self.batches_per_step)
+        self.steps_per_epoch = max(1, len(self._batches) // config.gradient_accumulation_steps)
         self.steps = config.steps or max(1, round(self.steps_per_epoch * config.epochs))
 
     def batches_for(self, step: int, process: int = 0) -> list[list[int]]:
@@ -50,24 +51,23 @@ class Batches:
         number, position = divmod(step, self.steps_per_epoch)
         if number != self._number:
             self._number, self._batches = number, self._epoch(number)
-        first = position * self.batches_per_step
-        mine = range(first + process, first + self.batches_per_step, self.processes)
-        return [self._batches[i % len(self._batches)] for i in mine]
+        first = position * self.config.gradient_accumulation_steps
+        numbers = range(first, first + self.config.gradient_accumulation_steps)
+        return [self._batches[i % len(self._batches)][process :: self.processes] for i in numbers]
 
     def _epoch(self, number):
         generator = torch.Generator().manual_seed(mix_seeds(self.config.seed, number, 0) + 2)
         order = torch.randperm(len(self.lengths), generator=generator)
         if self.config.group_by_length:
-            pools = order.split(POOL * self.config.batch_size)
+            pools = order.split(POOL * self.size)
             order = torch.cat([pool[self.lengths[pool].argsort(stable=True)] for pool in pools])
-        batches = [b for b in self._cut(order.tolist()) if len(b) >= self.smallest_batch]
+        batches = [b for b in self._cut(order.tolist()) if len(b) >= self.smallest]
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
     def _cut(self, order):
         """Cut an order of examples into batches; each goes into the first open batch that holds none of its keys."""
-        size = self.config.batch_size
         if not self._keys:
-            return [order[i : i + size] for i in range(0, len(order), size)]
+            return [order[i : i + self.size] for i in range(0, len(order), self.size)]
         batches, filling = [], []
         for i in order:
             keys = self._keys[i]
@@ -79,7 +79,7 @@ class Batches:
             if fits is not None:
                 fits[0].append(i)
                 fits[1].update(keys)
-                if len(fits[0]) == size:
+                if len(fits[0]) == self.size:
                     filling = [place for place in filling if place is not fits]
         return batches
 

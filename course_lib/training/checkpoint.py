@@ -14,7 +14,12 @@ from course_lib.storage import CHECKPOINT, replacing
 from course_lib.training.record import TrainingRecord
 
 FORMAT = 2  # of the file; 1 had no number, and other names for some settings
-MAY_CHANGE = ("precision", "checkpoint_every", "compile")  # precision is compared after "auto" has been resolved
+MAY_CHANGE = (
+    "precision",
+    "checkpoint_every",
+    "compile",
+    "gradient_cache",
+)  # precision is compared after "auto" has been resolved
 
 
 class Checkpoint:
@@ -84,8 +89,7 @@ class Checkpoint:
     def _check_same_run(self, saved, weights):
         """Raise ValueError, naming every difference, unless a checkpoint's record and weights are of this run."""
         now = json.loads(json.dumps(asdict(self.record)))  # tuples are lists in a file
-        changed = _changes(saved["config"], now["config"]) + _changes(saved["objective"], now["objective"])
-        changed += _changes(*({k: r[k] for k in ("texts", "processes")} for r in (saved, now)))
+        changed = _changes(*map(_settings, (saved, now))) + _changes(saved["objective"], now["objective"])
         if saved["precision"] != now["precision"]:
             changed.append(f"precision was {saved['precision']!r} and is {now['precision']!r}")
         if saved["data"] != now["data"] and saved["texts"] == now["texts"]:
@@ -95,6 +99,12 @@ class Checkpoint:
         if changed:
             advice = "Train with the old settings, or pass resume=False to start again"
             raise ValueError(f"the checkpoint in {self.path.parent} is of another run: {'; '.join(changed)}. {advice}")
+
+
+def _settings(record):
+    """What a run was made with. How many processes share a batch may change, its texts may not."""
+    shared = {"batch_size": record["config"]["batch_size"] * record["processes"]}
+    return record["config"] | shared | {"texts": record["texts"]}
 
 
 def _changes(saved, now):

@@ -23,6 +23,8 @@ class TrainingConfig:
     schedule: after the warm-up: "linear" or "cosine" to 0, "constant", or "stepwise" (Contrastive Tension's authors).
     max_gradient_norm: gradients are clipped to this total norm.
     gradient_accumulation_steps: batches per step in each process.
+    gradient_cache: texts that the encoder reads at once, for an objective with in-batch negatives and a batch that does
+        not fit into memory; a step then takes a third more time. None reads the whole batch at once.
     precision: "fp32", "bf16", "fp16" (CUDA only), or "auto": bf16 where the hardware multiplies it, else fp16 on
         CUDA, else fp32.
     seed: of everything random in the run.
@@ -47,6 +49,7 @@ class TrainingConfig:
     schedule: str = "linear"
     max_gradient_norm: float = 1.0
     gradient_accumulation_steps: int = 1
+    gradient_cache: int | None = None
     precision: str = "auto"
     seed: int = 0
     group_by_length: bool = True
@@ -59,7 +62,10 @@ class TrainingConfig:
     def __post_init__(self):
         positive = ("batch_size", "gradient_accumulation_steps", "epochs", "learning_rate", "max_gradient_norm")
         check_positive(**{name: getattr(self, name) for name in positive})
-        for name in ("batch_size", "gradient_accumulation_steps", "seed", "evaluate_every", "checkpoint_every"):
+        if self.gradient_cache is not None:
+            check_positive(gradient_cache=self.gradient_cache)
+        whole = ("batch_size", "gradient_accumulation_steps", "seed", "evaluate_every", "checkpoint_every")
+        for name in (*whole, *(["gradient_cache"] if self.gradient_cache is not None else [])):
             if not isinstance(getattr(self, name), int):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be a whole number")
         for name in ("weight_decay", "evaluate_every", "checkpoint_every"):

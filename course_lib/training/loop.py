@@ -1,12 +1,13 @@
 """The one training loop, for every objective: batches in, loss out, and a record of how it went."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from accelerate import PartialState
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -14,6 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm.auto import tqdm
 
 from course_lib.objectives import Objective
+from course_lib.objectives.in_batch import InBatchObjective
 from course_lib.storage import fingerprint
 from course_lib.training.ahead import AHEAD, Collated, StepsAhead, ready_for_gpu, runs_ahead
 from course_lib.training.batches import Batches, mix_seeds
@@ -89,11 +91,13 @@ def train_steps(state: "TrainingState", bar: tqdm):
             torch.manual_seed(state.seed_of(step))
             optimizer.zero_grad()  # an interrupted step may have left some gradients
             loss, batches = 0.0, batches_of(step)
-            for batch in batches:
-                with autocast(state.device, state.precision):
-                    part = state.model(batch.to(state.device)) / config.gradient_accumulation_steps
-                scaler.scale(part).backward()
+            for number, batch in enumerate(batches, 1):
+                with state.exchange(gradients=number == len(batches)):
+                    with autocast(state.device, state.precision):
+                        part = state.model(batch.to(state.device)) / config.gradient_accumulation_steps
+                    scaler.scale(part).backward()
                 loss += part.detach().float().reshape(())  # a learner's loss may have the shape (1,)
+            loss = state.average(loss)
             scaler.unscale_(optimizer)
             norm = clip_grad_norm_(objective.parameters(), config.max_gradient_norm)
             state.losses.check(loss, norm, schedule.rate)
@@ -135,6 +139,8 @@ class TrainingState:
         self.objective, self.config, self.output = objective, config, output
         self.device = objective.encoder.device
         objective.mark_similarity()
+        if isinstance(objective, InBatchObjective):
+            objective.in_pieces_of(config.gradient_cache)
         self.precision = choose_precision(config.precision, self.device)
         self.optimizer = make_optimizer(objective, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
@@ -145,13 +151,25 @@ class TrainingState:
         known = (asdict(config), self.precision, str(self.device), len(self.examples), objective.settings(), data)
         self.record = TrainingRecord(*known, processes=processes.num_processes)
         self.losses = Losses(self.record, self.optimizer, self.scaler, self._defers_losses())
-        model = DistributedDataParallel(objective) if processes.num_processes > 1 else objective
+        self.shared = DistributedDataParallel(objective) if processes.num_processes > 1 else None
+        model = self.shared or objective
         self.model = compiled(model, config.compile, self.device, self.batches.steps)
         best = Best()
         self.evaluation = Evaluation(evaluate, objective, self.record, best, self.batches.steps)
         self.checkpoint = Checkpoint(output, objective, self.optimizer, self.scaler, self.record, best)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+
+    def exchange(self, gradients):
+        """The context of one batch; only the last one of a step has its gradients averaged over the processes."""
+        return nullcontext() if self.shared is None or gradients else self.shared.no_sync()
+
+    def average(self, loss):
+        """A loss, averaged over the processes: one that is no number is then seen by all of them."""
+        if self.shared is not None:
+            dist.all_reduce(loss)
+            loss /= self.record.processes
+        return loss
 
     def _defers_losses(self):
         """Whether losses stay on the device for a while: on a GPU, with an optimizer that can skip a step by itself."""
@@ -231,6 +249,11 @@ def _check(objective, examples, config, output, resume, evaluate):
         raise TypeError(f"`examples` is a {type(examples).__name__}; pass a list")
     if len(examples) == 0:
         raise ValueError("`examples` is empty; there is nothing to train on")
+    if config.gradient_cache is not None and not isinstance(objective, InBatchObjective):
+        raise ValueError(
+            f"gradient_cache is {config.gradient_cache}; {kind} does not compare the texts of a batch with each other: "
+            "a smaller batch_size with more gradient_accumulation_steps gives the same and needs no cache"
+        )
     for what, count in (("the number of examples", len(examples)), ("batch_size", config.batch_size)):
         if count < objective.smallest_batch:
             needs = f"compares each text with the others in its batch and needs at least {objective.smallest_batch}"

@@ -82,6 +82,8 @@ def in_chunks(
 ) -> list:
     """Do `work` for every item and keep the results chunk by chunk, so that a killed run continues where it was.
 
+    Processes that torchrun started share the chunks, and all of them return all results.
+
     stage: a name for the folder and the progress bar.
     items: what the work is done for; anything that JSON can hold.
     work: called with a list of items and the number of the chunk; returns one result per item, which JSON can hold.
@@ -92,18 +94,23 @@ def in_chunks(
     folder: where the files are kept; the cache by default.
     progress: whether to show a bar.
     Returns the results in the order of the items.
-    Raises ValueError for a chunk below 1 and where `work` returns another number of results.
+    Raises ValueError for a chunk below 1 and where `work` returns another number of results, FileNotFoundError where
+        the chunks of the other processes are on another disk.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least 1")
     folder = (folder or cache_folder() / "stages") / f"{stage}-{fingerprint([settings, chunk, items])}"
     parts = [items[start : start + chunk] for start in range(0, len(items), chunk)]
     found = [_read(folder / f"{number:05}.jsonl", len(part)) for number, part in enumerate(parts)]
-    done = sum(len(results) for results in found if results is not None)
-    with tqdm(total=len(items), initial=done, desc=stage.capitalize(), unit="item", disable=not progress) as bar:
-        for number, part in enumerate(parts):
+    share, shares = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # as torchrun sets them
+    mine = range(share, len(parts), shares)
+    done = sum(len(found[number] or ()) for number in mine)
+    total = sum(len(parts[number]) for number in mine)
+    with tqdm(total=total, initial=done, desc=stage.capitalize(), unit="item", disable=not progress or share) as bar:
+        for number in mine:
             if found[number] is not None:
                 continue
+            part = parts[number]
             results = work(part, number)
             if len(results) != len(part):
                 raise ValueError(f"the work of {stage!r} returned {len(results)} results for {len(part)} items")
@@ -112,7 +119,19 @@ def in_chunks(
             write_atomically(folder / f"{number:05}.jsonl", "".join(line + "\n" for line in lines))
             found[number] = [json.loads(line) for line in lines]
             bar.update(len(part))
+    if shares > 1:
+        _wait_for_all()
+        found = [_read(folder / f"{number:05}.jsonl", len(part)) for number, part in enumerate(parts)]
+        if None in found:
+            raise FileNotFoundError(f"{folder} does not hold every chunk; set COURSE_CACHE to a disk that all share")
     return [result for results in found for result in results]
+
+
+def _wait_for_all():
+    """Wait until every process that torchrun started has come here."""
+    from accelerate import PartialState  # torch, which a single process need not wait for
+
+    PartialState().wait_for_everyone()
 
 
 def _read(path, count):

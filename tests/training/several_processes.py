@@ -10,6 +10,7 @@ import torch
 
 from course_lib import objectives
 from course_lib.models import CrossEncoder, SentenceEncoder
+from course_lib.storage import in_chunks
 from course_lib.training import TrainingConfig, train
 
 BASE = Path(__file__).parents[2] / "data" / "base-encoder"
@@ -106,5 +107,10 @@ if __name__ == "__main__":
         )
     else:
         found = everything(folder / "checkpoint", CONFIG)
+        made = []
+        found["lengths"] = in_chunks(
+            "lengths", TEXTS, lambda t, n: made.append(n) or [*map(len, t)], 0, 5, folder, False
+        )
+        found["made"] = made
         found["broken"] = message(FloatingPointError, lambda: trained(lambda e: Broken(e, dropout=0), TEXTS, CONFIG))
         (folder / f"{rank}.json").write_text(json.dumps(found))

@@ -665,14 +665,13 @@ def test_a_pass_shows_no_text_twice_and_misses_few(lengths, size, gradient_accum
     assert passes[0] != passes[1]
 
 
-def test_processes_share_a_step_without_overlap(lengths):
-    whole = Batches(lengths, TrainingConfig(batch_size=16, gradient_accumulation_steps=4))
+def test_processes_share_the_batches_of_one(lengths):
+    whole = Batches(lengths, TrainingConfig(batch_size=32, gradient_accumulation_steps=2))
     shared = Batches(lengths, TrainingConfig(batch_size=16, gradient_accumulation_steps=2), processes=2)
+    assert shared.steps == whole.steps
     for step in (0, 3, whole.steps_per_epoch + 1):
-        first, second = shared.batches_for(step, 0), shared.batches_for(step, 1)
-        assert len(first) == len(second) == 2
-        assert not {i for b in first for i in b} & {i for b in second for i in b}
-        assert sorted(first + second) == sorted(whole.batches_for(step))
+        parts = zip(shared.batches_for(step, 0), shared.batches_for(step, 1), strict=True)
+        assert [sorted(one + other) for one, other in parts] == [sorted(batch) for batch in whole.batches_for(step)]
 
 
 def test_any_step_is_found_without_those_before_it(lengths):

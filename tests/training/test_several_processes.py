@@ -53,6 +53,12 @@ def test_pieces_change_nothing(two):
         assert two[0]["in pieces"][what] == pytest.approx(two[0]["MultipleNegativesRanking"][what], abs=1e-5, rel=1e-5)
 
 
+def test_work_in_chunks_is_shared(two):
+    first, second, _ = two
+    assert first["lengths"] == second["lengths"] == [*map(len, work.TEXTS)]
+    assert first["made"] == [0, 2, 4, 6] and second["made"] == [1, 3, 5, 7]
+
+
 def test_a_loss_that_is_no_number_in_one_process_ends_both(two):
     assert all("the loss of step 1 is nan" in found["broken"] for found in two[:2])
 

@@ -164,7 +164,7 @@ def _shared_lock():
 
 
 def write_shared(folder: Path, lists: dict[str, list]):
-    """Write the shared lists, one a line, so that changes can be read and merged."""
+    """Write the shared lists, one per line, so that changes can be read and merged."""
     lines = ",\n".join(f"{json.dumps(key)}:{_compact(lists[key])}" for key in sorted(lists))
     write_atomically(folder / QUERIES, "{\n" + lines + "\n}\n")
 

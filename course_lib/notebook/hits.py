@@ -5,7 +5,7 @@ from textwrap import shorten
 
 
 def print_hits(title: str, query: str, searches: Mapping, relevant: Collection[str], k: int = 3) -> None:
-    """Print the first hits of each search, one a line; → marks a right answer.
+    """Print the first hits of each search, one per line; → marks a right answer.
 
     title: in front of the query.
     searches: {name: search}, as in `course_lib.search`.

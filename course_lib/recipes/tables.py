@@ -21,9 +21,12 @@ PAGES = (README, DATA / "recorded-runs" / "README.md")
 PICTURE = README.parent / "notebooks" / "pictures" / "results.png"
 # what a newcomer sees first: {row of the comparison: (what it is, in the picture)}
 FIRST = {
-    "cropping": ("an encoder trained on this text alone, by cropping (notebook 10)", "Trained on this\ntext: cropping"),
-    "tsdae": ("an encoder trained on this text alone, by TSDAE (notebook 04)", "Trained on this\ntext: TSDAE"),
-    "base": ("the base encoder, from which both start", "Base encoder,\nbefore"),
+    "cropping": (
+        "the base encoder, trained further on this text by cropping (notebook 10)",
+        "Trained on this\ntext: cropping",
+    ),
+    "tsdae": ("the base encoder, trained further on this text by TSDAE (notebook 04)", "Trained on this\ntext: TSDAE"),
+    "base": ("the base encoder before that training", "Base encoder,\nbefore"),
     "bm25": ("words: BM25", "Words: BM25"),
     "minilm": ("all-MiniLM-L6-v2, which others trained on a billion pairs of texts", "all-MiniLM-L6-v2\n(supervised)"),
 }

@@ -270,7 +270,7 @@ contrastive_tension = Exercise(
             "all pairs",
             lambda a, b, labels: _binary(a @ b.T, labels.diag()),
             "Every row of `a` is compared with every row of `b`.",
-            "Only the rows of a pair meet here: `(a * b).sum(-1)`, one score a pair. All of the matrix is the idea "
+            "Only the rows of a pair meet here: `(a * b).sum(-1)`, one score per pair. All of the matrix is the idea "
             "of the next notebook.",
         ),
         Mistake(
@@ -287,7 +287,7 @@ contrastive_tension = Exercise(
         ),
     ],
     [
-        "One score a pair: the dot product of its two rows. How likely is it, then, that both are the same text?",
+        "One score per pair: the dot product of its two rows. How likely is it, then, that both are the same text?",
         "`(a * b).sum(-1)` are the scores, and a sigmoid makes a probability of each.",
         "`F.binary_cross_entropy_with_logits(scores, labels.float(), reduction='sum')`.",
     ],

@@ -422,7 +422,7 @@ paired_bootstrap = Exercise(
             "not paired",
             lambda a, b, samples, seed: _percentiles(_drawn(a, samples, seed) - _drawn(b, samples, seed + 1)),
             "The interval is far too wide: each system is resampled for itself, and what a query costs both stays in.",
-            "Draw the same queries for both: one set of draws, or one difference a query.",
+            "Draw the same queries for both: one set of draws, or one difference per query.",
         ),
         Mistake(
             "single queries",
@@ -475,7 +475,7 @@ paired_bootstrap = Exercise(
     ],
     [
         "What varies between resamples is which queries are drawn. Both systems answer the same ones.",
-        "`d = a - b` is one number a query. From here on it is the bootstrap of one mean.",
+        "`d = a - b` is one number per query. From here on it is the bootstrap of one mean.",
         "`draws` of shape (samples, N), `d[draws].mean(1)`, then the quantiles 0.025 and 0.975.",
     ],
     """

@@ -193,7 +193,7 @@ split_heads = Exercise(
             "Numbers that stand together belong to one head: cut the last axis into (h, d/h), in this order.",
         ),
         Mistake(
-            "h numbers a head",
+            "h numbers per head",
             lambda x, heads: x.unflatten(-1, (-1, heads)).transpose(1, 2),
             "There are d/h heads of h numbers each.",
             "`heads` is the number of heads; each has d/h numbers.",

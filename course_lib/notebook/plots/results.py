@@ -71,7 +71,7 @@ def gains(
     """
     series, rows = _series_and_rows(tasks)
     with style():
-        figure = Figure(figsize=(2.5 + 3 * len(tasks), 1.6 + 0.42 * len(rows)))
+        figure = Figure(figsize=(max(7.5, 2.5 + 3 * len(tasks)), 1.6 + 0.42 * len(rows)))
         grid = np.ravel(figure.subplots(1, len(tasks), sharey=True, sharex=same_scale))
         for axes, (heading, of) in zip(grid, tasks.items()):
             _gain_panel(axes, of, series, rows, words(baseline, 40))

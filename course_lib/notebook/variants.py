@@ -18,16 +18,19 @@ def variants_table(recorded: Mapping[str, Mapping[str, dict]], start: Mapping[st
     start: {seed: …} of the base encoder, of which only "ndcg" is read.
     Returns a table.
     """
-    headings = ["", "loss", "score, same text", "score, different", "cosine of the mean vectors", "nDCG@10 (95 %)"]
-    rows = [["base encoder", *["–"] * 4, _with_interval(start)]]
+    headings = ["", "loss", "score, same text", "different texts", "cosine of the means", "within the kept tower"]
+    rows = [["base encoder", *["–"] * 5, _with_interval(start)]]
     for title, seeds in recorded.items():
         loss = mean(mean(found["losses"][-LAST:]) for found in seeds.values())
         same, different = (mean(mean(s[i] for s in f["scores"][-LAST:]) for f in seeds.values()) for i in (0, 1))
-        means = mean(found["geometry"]["means"] for found in seeds.values())
-        rows.append([title, loss, f"{same:.1f}", f"{different:.1f}", f"{means:.2f}", _with_interval(seeds)])
+        cosines = [mean(found["geometry"][name] for found in seeds.values()) for name in ("means", "within second")]
+        rows.append([title, loss, *(f"{score:.1f}" for score in (same, different)), *cosines, _with_interval(seeds)])
     seeds = sorted({len(found) for found in recorded.values()})
-    note = f"Loss and scores: means of the last {LAST} steps. Seeds per row: {' to '.join(map(str, seeds))}."
-    return table(headings, rows, note)
+    note = (
+        f"Loss and scores: means of the last {LAST} steps. Within the kept tower: mean cosine of different texts. "
+        f"Seeds per row: {' to '.join(map(str, seeds))}."
+    )
+    return table([*headings, "nDCG@10 (95 %)"], rows, note)
 
 
 def decisions_table(recorded: Mapping[str, Mapping[str, dict]], decisions: Mapping[str, tuple]) -> Markdown:

@@ -31,7 +31,10 @@ READING_PATH = {
     ),
     "04_tsdae": ("TSDAE: rebuild a damaged sentence from one vector", 2),
     "05_simcse": ("SimCSE: tell sentences apart that differ by nothing but dropout", 2),
-    "06_contrastive_tension": ("Contrastive Tension: two encoders that agree on a sentence and on nothing else", 1.5),
+    "06_contrastive_tension": (
+        "Contrastive Tension: two encoders say whether two texts are the same, and why it takes two",
+        1.5,
+    ),
     "07_ct_in_batch_negatives": ("The whole batch as negatives, and what that shares with SimCSE and CLIP", 1.5),
     "08_genq": ("GenQ: a model writes the queries that your texts answer", 2),
     "09_gpl": ("GPL: a cross-encoder says how much better one passage answers than another", 2),

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
+from numpy.typing import ArrayLike
 
+from course_lib.notebook.plots.checks import mapping, numbers
 from course_lib.notebook.plots.labels import plain, words
 from course_lib.notebook.plots.layout import headline, ink
 from course_lib.notebook.plots.picture import COLOURS, GREY, PALE, Picture, show, style
@@ -92,6 +94,29 @@ def loss_relations(
         f"{plain(title)}: three {size} by {size} similarity matrices with the {size} positives on the "
         f"diagonal and {size * size - size} negatives beside it. " + ". ".join(told) + ".",
     )
+
+
+def pair_grids(grids: dict[str, ArrayLike], title: str = "Which pairs the loss reads") -> Picture:
+    """Pairs of texts that losses read, as grids beside each other: one row per text in tower 1, one column in tower 2.
+
+    grids: {name: (B, B)}, 0 for a pair that is not read, 1 for a negative, 2 for a positive; at most 3.
+    title: of the figure.
+    Returns a Picture.
+    """
+    grids = {name: numbers(grid, f"grids[{name!r}]", ndim=2) for name, grid in mapping(grids, "grids", 3).items()}
+    with style():
+        figure = Figure(figsize=(1 + 4 * len(grids), 4.8))
+        for axes, (name, grid) in zip(np.ravel(figure.subplots(1, len(grids))), grids.items()):
+            axes.imshow(grid, cmap="Blues", vmin=0, vmax=2)
+            heading = f"{words(name, 28)}\n{np.count_nonzero(grid)} of {grid.size} pairs"
+            axes.set(title=heading, xlabel="Text in tower 2", ylabel="Text in tower 1", xticks=[], yticks=[])
+        headline(figure, title)
+    told = [
+        f"{plain(name)} reads {np.count_nonzero(grid)} of {grid.size} pairs, {np.count_nonzero(grid == 2)} of them "
+        "positives"
+        for name, grid in grids.items()
+    ]
+    return show(figure, f"Grids, {plain(title)}: dark positives and pale negatives. " + "; ".join(told) + ".")
 
 
 # --------------------------------------------------------------------------- parts of a pipeline

@@ -1,7 +1,9 @@
 """A learner's function, handed to an objective or a loop as its notebook does, is what trains the model."""
 
 import ast
+import copy
 import functools
+import math
 from pathlib import Path
 
 import nbformat
@@ -14,7 +16,14 @@ from course_lib import TrainingConfig, functional, objectives, train
 from course_lib.models import QueryGenerator
 from course_lib.models.decoder import split_heads
 from course_lib.models.language_head import MaskedLanguageHead
-from course_lib.notebook.exercises import masked_language_model, query_generator, simcse, tsdae
+from course_lib.notebook.exercises import (
+    contrastive_tension,
+    in_batch_contrastive_tension,
+    masked_language_model,
+    query_generator,
+    simcse,
+    tsdae,
+)
 from course_lib.objectives import MaskedLanguageModel, QueryGeneration, SimCSE
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
@@ -271,3 +280,51 @@ def test_every_function_of_notebook_04_trains(my_tsdae):
     }
     for name, other in CHANGED.items():
         assert my_tsdae(**references | {name: other}) != pytest.approx(library, rel=1e-3), name
+
+
+# --------------------------------------------------------------------------- 06 and 07
+
+TWO_TOWERS = {
+    "MyContrastiveTension": (
+        "06_contrastive_tension",
+        objectives.ContrastiveTension,
+        {"draw": contrastive_tension.sample_pairs, "loss": contrastive_tension.contrastive_tension},
+        {
+            "draw": lambda count, k, generator: (*[torch.arange(count)] * 2, torch.ones(count)),
+            "loss": lambda a, b, labels: functional.contrastive_tension(a, -b, labels),
+        },
+    ),
+    "MyInBatchCT": (
+        "07_ct_in_batch_negatives",
+        objectives.InBatchContrastiveTension,
+        {
+            "in_batch": in_batch_contrastive_tension.in_batch_contrastive_tension,
+            "clamp": in_batch_contrastive_tension.clamp_scale,
+        },
+        {
+            "in_batch": lambda a, b, scale: functional.in_batch_contrastive_tension(a, b, scale / 2),
+            "clamp": lambda logit_scale, max_scale: logit_scale.clamp(max=1.0),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TWO_TOWERS)
+def test_every_function_of_the_two_towers_trains(kind, shallow, sentences):
+    notebook, in_library, exercises, changed = TWO_TOWERS[kind]
+
+    def losses(make):
+        config = TrainingConfig(steps=3, batch_size=8, learning_rate=1e-3, precision="fp32", seed=0)
+        return train(make(shallow()), sentences[:24], config, progress=False).losses
+
+    def of_notebook(**functions):
+        used = {"copy": copy, "math": math, "nn": nn, "F": F, "torch": torch, "objectives": objectives}
+        used |= {"functional": functional, "config": TrainingConfig()} | functions
+        return losses(defined_in(notebook, **used)[kind])
+
+    references = {name: exercise.reference for name, exercise in exercises.items()}
+    mine = {name: counted(function) for name, function in references.items()}
+    assert of_notebook(**mine) == pytest.approx(losses(in_library), rel=1e-4)
+    assert [function.calls for function in mine.values()] == [3, 3]
+    for name, other in changed.items():
+        assert of_notebook(**references | {name: other}) != pytest.approx(losses(in_library), rel=1e-3), name

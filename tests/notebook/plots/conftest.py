@@ -290,6 +290,11 @@ FIGURES = {
         {"counts": [4000, "11,800 queries", "590,000 candidates", None]},
         ["→ 4,000 → Query generator (top-p) → 11,800 queries →", "(raw logits) → " + NASTY],
     ),
+    "pair_grids": (
+        [{"CT": np.diag([2, 1, 1]), "All pairs " + NASTY: np.ones((3, 3)) + np.eye(3)}],
+        {},
+        ["CT reads 3 of 9 pairs, 1 of them positives", NASTY + " reads 9 of 9 pairs, 3 of them positives"],
+    ),
     "loss_relations": (
         [],
         {},

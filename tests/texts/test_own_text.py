@@ -112,6 +112,7 @@ def test_a_row_of_a_table_is_understood_without_its_header(tmp_path):
         ("Prose.\n\n- item\n\n  ```\n  code\n  ```\n\n  More.\n", ["Prose.\nitem\nMore."]),
         ("\\*no\\* &amp; `co*de*` **b** ~~s~~ ![alt](x)\n", ["*no* & co*de* b s alt"]),
         ("Setext\n======\n\nProse  \nbroken<br>here\n", ["Prose broken here"]),
+        ("[![](a.svg)](b) ![](c) Prose.\n", ["Prose."]),
     ],
 )
 def test_markdown_is_read_as_commonmark_says(tmp_path, markdown, texts):
@@ -194,6 +195,43 @@ def test_a_manual_page(tmp_path):
         ("SYNOPSIS", "ls [FILE]", 5),
         ("", "ALONE", 7),
         ("Options", "None.", 12),
+    ]
+
+
+def test_the_options_of_a_manual_page_stand_under_its_name(tmp_path):
+    page = """TAIL(1)            User Commands            TAIL(1)
+
+NAME
+       tail - output the last part
+
+DESCRIPTION
+       Print the last 10 lines, even if they are re\u2010
+       ally long.
+
+       -f     follow
+
+              as the file grows
+
+       -q     quiet
+
+       Then it ends.
+"""
+    (tmp_path / "tail.1.txt").write_text(page, encoding="utf-8")
+    assert [(p.heading, p.text, p.line) for p in own_text.load(tmp_path)] == [
+        ("TAIL(1) › NAME", "tail - output the last part", 4),
+        (
+            "TAIL(1) › DESCRIPTION",
+            "Print the last 10 lines, even if they are really long.\n-f follow\nas the file grows\n-q quiet",
+            7,
+        ),
+        ("TAIL(1) › DESCRIPTION", "Then it ends.", 16),
+    ]
+
+
+def test_items_of_a_plain_list_share_a_passage(tmp_path):
+    assert text_of(tmp_path / "a.txt", "To buy:\n\n- milk\n\n- bread\n\n1) tea\n\nThat is all.\n") == [
+        "To buy:\n- milk\n- bread\n1) tea",
+        "That is all.",
     ]
 
 

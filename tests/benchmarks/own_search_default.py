@@ -15,16 +15,21 @@ from course_lib.models import SentenceEncoder
 from course_lib.models.minilm import minilm_folder
 from course_lib.search import BM25Search, CachedEncoder, ExactSearch, HybridSearch, rank_with
 from course_lib.storage import DATA
-from course_lib.texts.labelled_tasks import RetrievalTask
+from course_lib.texts.labelled_tasks import RetrievalTask, bucket
+
+OTHERS = 2000
 
 
 def everyday_questions(docs):
-    """The thirty questions among the texts that `course search` shows, as a RetrievalTask."""
+    """The thirty questions, with their answers and OTHERS of the texts that `course search` shows as candidates."""
     lines = (DATA / "everyday_questions.jsonl").read_text("utf-8").splitlines()
     asked = [row for row in map(json.loads, lines) if row["split"] == "validation"]
     queries = {row["question"]: row["question"] for row in asked}
     relevant = {row["question"]: dict.fromkeys(row["answers"], 1) for row in asked}
-    return RetrievalTask("everyday", "Everyday questions", "ndcg@10", queries, docs.search_texts, relevant)
+    answers = {name for of in relevant.values() for name in of}
+    chosen = answers.union(sorted(docs.search_texts, key=bucket)[:OTHERS])
+    corpus = {name: text for name, text in docs.search_texts.items() if name in chosen}
+    return RetrievalTask("everyday", "Everyday questions", "ndcg@10", queries, corpus, relevant)
 
 
 def main():

@@ -1,6 +1,6 @@
 """`python -m course_lib.recipes.proxy_study`: how well the tasks without labels predict those with labels.
 
-Encoders, very short trainings among them, and BM25 are measured on the test documents of the embedded corpus twice: by the
+Encoders, very short trainings among them, and BM25 are measured twice on the test documents of the embedded corpus: by
 labelled tasks, and by the two tasks that `course adapt` makes of any text. `data/proxy_study.json` keeps the values,
 and the differences of each two systems with their intervals.
 """
@@ -18,7 +18,7 @@ from course_lib.texts.labelled_tasks import bucket
 STUDY = DATA / "proxy_study.json"
 LABELLED = ("summary_to_description", "questions")
 PASSAGES = 1000  # of test documents, that the tasks without labels are made of
-# (names as `as_run` takes them, steps); the last has a rate that is six times as high as a finished encoder is trained at
+# (names as `as_run` takes them, steps); the last has a rate that is six times that of a finished encoder
 SYSTEMS = (
     *((("bm25",), None), (("base",), None), (("base_cls",), None), (("minilm",), None)),
     *((("cropping",), 20), (("minilm", "cropping_gentle"), 20), (("minilm", "simcse"), 20)),

@@ -9,11 +9,14 @@ from IPython.display import Markdown
 from course_lib.evaluation import bootstrap_interval, paired_bootstrap, verdict
 from course_lib.evaluation.significance import Difference
 from course_lib.experiments.proxies import Gain
+from course_lib.notebook import plots
+from course_lib.notebook.plots import Picture
 from course_lib.notebook.tables import table
 from course_lib.recipes.proxy_study import STUDY
 from course_lib.storage import DATA
 from course_lib.texts.own_text import Passage, Reading, grouped, place
 
+NOT_RECORDED = Markdown("Not recorded yet; this command does it: `python -m course_lib.recipes.proxy_study`")
 TRIALS = DATA / "own_text_trials.json"
 SEARCHES = {"before": "before", "after": "after", "bm25": "BM25", "hybrid": "before and BM25, merged"}
 
@@ -76,9 +79,24 @@ def gains(found: Sequence[Gain]) -> Markdown:
 # --------------------------------------------------------------------------- what was recorded
 
 
-def study() -> dict:
-    """How well tasks without labels predict tasks with labels, as `recipes.proxy_study` measured it."""
-    return json.loads(STUDY.read_text(encoding="utf-8"))
+def study() -> dict | None:
+    """How well tasks without labels predict tasks with labels, as `recipes.proxy_study` measured it; None before."""
+    return json.loads(STUDY.read_text(encoding="utf-8")) if STUDY.is_file() else None
+
+
+def study_picture(found: dict | None, proxies: Mapping[str, str], task: str, title: str) -> Picture | Markdown:
+    """The systems of the study as points: without labels across, with labels upwards.
+
+    found: from `study`.
+    proxies: {key of a task without labels: title}, one panel each.
+    task, title: of the task with labels.
+    """
+    if found is None:
+        return NOT_RECORDED
+    systems = found["systems"].values()
+    panels = {name: {s["title"]: (s["values"][p], s["values"][task]) for s in systems} for p, name in proxies.items()}
+    asked = "Does a task without labels predict one with labels?"
+    return plots.systems(panels, "nDCG@10 without labels", f"nDCG@10, {title} (labelled)", asked)
 
 
 def agreement(found: dict, proxy: str, task: str) -> dict[str, int]:
@@ -97,11 +115,13 @@ def agreement(found: dict, proxy: str, task: str) -> dict[str, int]:
     return counts
 
 
-def agreements(found: dict, proxies: Mapping[str, str], tasks: Mapping[str, str]) -> Markdown:
+def agreements(found: dict | None, proxies: Mapping[str, str], tasks: Mapping[str, str]) -> Markdown:
     """The counts of `agreement` for every task.
 
     proxies, tasks: {key: title}.
     """
+    if found is None:
+        return NOT_RECORDED
     rows = []
     for proxy, title in proxies.items():
         for task, label in tasks.items():
@@ -119,6 +139,23 @@ def study_difference(found: dict, first: str, second: str, task: str) -> Differe
         if pair["systems"] == [second, first]:
             return Difference(-mid, -high, -low, float("nan"))
     raise ValueError(f"the study has no pair of {first!r} and {second!r}")
+
+
+def further_trainings(found: dict | None, start: str, tasks: Mapping[str, str]) -> Markdown:
+    """What the study's further trainings of one encoder changed on each task.
+
+    found: from `study`.
+    start: the name of the encoder's run.
+    tasks: {key: title}.
+    """
+    if found is None:
+        return NOT_RECORDED
+    trained = [name for name in found["systems"] if name.startswith(f"{start}-")]
+    rows = [
+        [found["systems"][n]["title"], *(in_numbers(study_difference(found, n, start, task)) for task in tasks)]
+        for n in trained
+    ]
+    return table(["trained further", *tasks.values()], rows)
 
 
 def trials() -> list[dict]:

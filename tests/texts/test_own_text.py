@@ -154,6 +154,21 @@ def test_a_page(tmp_path):
     assert text_of(tmp_path / "b.html", "<pre>All of it is\npreformatted.</pre>") == ["All of it is preformatted."]
 
 
+def test_a_page_with_several_first_headings_keeps_its_title_and_loses_its_contents(tmp_path):
+    page = """<title>Logging</title><div><a href="#a">1. Syntax</a></div><ul><li><a href="#b">2. Limits</a>
+<ul><li><a href="#c">2.1 Size</a></li></ul></li></ul>
+<h1>Syntax</h1><p>See <a href="#b">the limits</a>.</p><h1>Limits</h1>
+<p><a href="b.html">None</a></p><h2>Size</h2>Small."""
+    (tmp_path / "a.html").write_text(page)
+    read = own_text.load(tmp_path)
+    assert [(p.heading, p.text) for p in read] == [
+        ("Logging › Syntax", "See the limits."),
+        ("Logging › Limits", "None"),
+        ("Logging › Limits › Size", "Small."),
+    ]
+    assert [remark.why for remark in read.notes] == ["left out: a table of contents"]
+
+
 def test_restructured_text(tmp_path):
     source = """:orphan:
 

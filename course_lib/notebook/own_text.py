@@ -17,7 +17,7 @@ from course_lib.storage import DATA
 from course_lib.texts.own_text import Passage, Reading, grouped, place
 
 NOT_RECORDED = Markdown("Not recorded yet; this command does it: `python -m course_lib.recipes.proxy_study`")
-TRIALS = DATA / "own_text_trials.json"
+TRIALS = DATA / "recorded-runs" / "own-text-trials.json"
 SEARCHES = {"before": "before", "after": "after", "bm25": "BM25", "hybrid": "before and BM25, merged"}
 
 

@@ -1,7 +1,7 @@
 """`python -m course_lib.recipes.proxy_study`: how well the tasks without labels predict those with labels.
 
 Encoders, very short trainings among them, and BM25 are measured twice on the test documents of the embedded corpus: by
-labelled tasks, and by the two tasks that `course adapt` makes of any text. `data/proxy_study.json` keeps the values,
+labelled tasks, and by the two tasks that `course adapt` makes of any text. `data/recorded-runs/proxy-study.json` keeps the values,
 and the differences of each two systems with their intervals.
 """
 
@@ -15,7 +15,7 @@ from course_lib.search import BM25Search, rank_with
 from course_lib.storage import DATA, write_atomically
 from course_lib.texts.labelled_tasks import bucket
 
-STUDY = DATA / "proxy_study.json"
+STUDY = DATA / "recorded-runs" / "proxy-study.json"
 LABELLED = ("summary_to_description", "questions")
 PASSAGES = 700  # of test documents, that the tasks without labels are made of
 # (names as `as_run` takes them, steps); the last has a rate that is six times that of a finished encoder

@@ -89,6 +89,27 @@ def test_agreement_counts_pairs_of_which_the_labels_tell_a_difference():
 # --------------------------------------------------------------------------- what was recorded
 
 
+def test_a_study_that_is_not_there_is_named():
+    for said in (
+        shown.study_picture(None, {}, "t", "t"),
+        shown.agreements(None, {}, {}),
+        shown.further_trainings(None, "minilm", {}),
+    ):
+        assert "course_lib.recipes.proxy_study" in said.data
+
+
+def test_a_study_is_shown(monkeypatch):
+    values = {"p": 0.5, "t": 0.25}
+    systems = {"minilm": {"title": "MiniLM", "values": values}, "minilm-simcse": {"title": "SimCSE", "values": values}}
+    pair = {"systems": ["minilm", "minilm-simcse"], "differences": dict.fromkeys("pt", (0.1, 0.05, 0.15))}
+    found = {"systems": systems, "pairs": [pair]}
+    assert "SimCSE (0.500, 0.250)" in shown.study_picture(found, {"p": "halves"}, "t", "questions").alt
+    assert "| halves | questions | 1 | 1 | 0 | 0 |" in shown.agreements(found, {"p": "halves"}, {"t": "questions"}).data
+    table = shown.further_trainings(found, "minilm", {"p": "halves"}).data
+    assert "| SimCSE | -0.100 (-0.150 to -0.050), **worse** |" in table
+
+
+@pytest.mark.skipif(not shown.TRIALS.is_file(), reason="no collection has been judged")
 def test_every_search_of_a_trial_was_judged_five_times_per_query():
     collections = shown.trials()
     assert len(collections) == 3 and len({c["kind"] for c in collections}) == 3

@@ -11,7 +11,7 @@ from course_lib.recipes import proxy_study
 
 @pytest.fixture(scope="module")
 def study():
-    return shown.study()
+    return shown.study() or pytest.skip("the study has not been recorded: python -m course_lib.recipes.proxy_study")
 
 
 def test_the_study_is_that_of_the_recipe(study):

@@ -1,8 +1,8 @@
 """`python -m course_lib.recipes.proxy_study`: how well the tasks without labels predict those with labels.
 
 Encoders, very short trainings among them, and BM25 are measured twice on the test documents of the embedded corpus: by
-labelled tasks, and by the two tasks that `course adapt` makes of any text. `data/recorded-runs/proxy-study.json` keeps the values,
-and the differences of each two systems with their intervals.
+labelled tasks, and by the two tasks that `course adapt` makes of any text. `proxy-study.json` among the recorded runs
+keeps the values, and the differences of each two systems with their intervals.
 """
 
 import json

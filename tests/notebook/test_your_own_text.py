@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from course_lib.evaluation import bootstrap_interval
 from course_lib.evaluation.significance import Difference
 from course_lib.experiments import proxies
 from course_lib.experiments.proxies import HEADINGS, Gain
@@ -32,6 +33,14 @@ def test_the_notebook_keeps_to_its_limits(cells):
     assert all(len(cell.source.splitlines()) <= 20 for cell in cells if cell.cell_type == "code")
     figures = sum("<img " in o.get("data", {}).get("text/html", "") for c in cells for o in c.get("outputs", []))
     assert figures in (0, 5, 6, 7, 8)
+
+
+def test_ten_judgements_tell_only_large_differences(prose):
+    assert (
+        "with seven preferences against three the interval still contains 0; with nine against one it does not" in prose
+    )
+    low = {n: bootstrap_interval([1] * n + [-1] * (10 - n)).low for n in (7, 9)}
+    assert low[7] < 0 < low[9]
 
 
 # --------------------------------------------------------------------------- tables

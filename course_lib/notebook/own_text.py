@@ -12,12 +12,11 @@ from course_lib.experiments.proxies import Gain
 from course_lib.notebook import plots
 from course_lib.notebook.plots import Picture
 from course_lib.notebook.tables import table
+from course_lib.recipes.own_text_trials import TRIALS
 from course_lib.recipes.proxy_study import STUDY
-from course_lib.storage import DATA
 from course_lib.texts.own_text import Passage, Reading, grouped, place
 
 NOT_RECORDED = Markdown("Not recorded yet; this command does it: `python -m course_lib.recipes.proxy_study`")
-TRIALS = DATA / "recorded-runs" / "own-text-trials.json"
 SEARCHES = {"before": "before", "after": "after", "bm25": "BM25", "hybrid": "before and BM25, merged"}
 
 

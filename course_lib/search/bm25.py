@@ -115,17 +115,17 @@ def tokenize(text: str) -> list[str]:
 def _library():
     """Import bm25s, which takes a second, only when a search by words is built.
 
-    bm25s imports JAX where it is installed, as on Colab, and JAX then reserves three quarters of the GPU's memory. BM25
-    does not need it, so JAX is hidden during the import, unless the caller has imported it already.
+    bm25s imports JAX where it is installed, as on Colab, and JAX then reserves three quarters of the GPU's memory; and
+    Numba, which takes another second. BM25 needs neither, so both are hidden during the import, unless the caller has
+    imported them already.
     """
-    hidden = "jax" not in sys.modules
-    if hidden:
-        sys.modules["jax"] = None
+    hidden = [name for name in ("jax", "numba") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))
     try:
         import bm25s
     finally:
-        if hidden:
-            del sys.modules["jax"]
+        for name in hidden:
+            del sys.modules[name]
     return bm25s
 
 

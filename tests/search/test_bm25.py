@@ -168,15 +168,16 @@ def test_bad_queries_are_named(search):
         search.search([3])
 
 
-def test_a_jax_that_is_installed_is_not_started(tmp_path):
-    """It would take most of a GPU's memory from torch, as it did on an H200; a later `import jax` still works."""
-    (tmp_path / "jax").mkdir()
-    (tmp_path / "jax" / "__init__.py").write_text("print('started', flush=True)\n")
-    (tmp_path / "jax" / "lax.py").write_text("")
+@pytest.mark.parametrize("name", ["jax", "numba"])
+def test_what_bm25s_would_start_without_need_is_not_started(tmp_path, name):
+    """JAX would take most of a GPU's memory from torch, Numba a second; a later import still works."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("print('started', flush=True)\nnjit = lambda *a, **k: lambda f: f\n")
+    (tmp_path / name / "lax.py").write_text("")
     script = (
         "from course_lib.search import BM25Search\n"
         "print([hit.text for hit in BM25Search(['sorts a list', 'opens a file']).search('file')])\n"
-        "import jax"
+        f"import {name}"
     )
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
     told = subprocess.run(

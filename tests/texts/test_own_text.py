@@ -112,6 +112,7 @@ def test_a_row_of_a_table_is_understood_without_its_header(tmp_path):
         ("Prose.\n\n- item\n\n  ```\n  code\n  ```\n\n  More.\n", ["Prose.\nitem\nMore."]),
         ("\\*no\\* &amp; `co*de*` **b** ~~s~~ ![alt](x)\n", ["*no* & co*de* b s alt"]),
         ("Setext\n======\n\nProse  \nbroken<br>here\n", ["Prose broken here"]),
+        ("[![](a.svg)](b) ![](c) Prose.\n", ["Prose."]),
     ],
 )
 def test_markdown_is_read_as_commonmark_says(tmp_path, markdown, texts):
@@ -151,6 +152,21 @@ def test_a_page(tmp_path):
     ]
     assert [p.line for p in read] == [2, 3, 3]
     assert text_of(tmp_path / "b.html", "<pre>All of it is\npreformatted.</pre>") == ["All of it is preformatted."]
+
+
+def test_a_page_with_several_first_headings_keeps_its_title_and_loses_its_contents(tmp_path):
+    page = """<title>Logging</title><div><a href="#a">1. Syntax</a></div><ul><li><a href="#b">2. Limits</a>
+<ul><li><a href="#c">2.1 Size</a></li></ul></li></ul>
+<h1>Syntax</h1><p>See <a href="#b">the limits</a>.</p><h1>Limits</h1>
+<p><a href="b.html">None</a></p><h2>Size</h2>Small."""
+    (tmp_path / "a.html").write_text(page)
+    read = own_text.load(tmp_path)
+    assert [(p.heading, p.text) for p in read] == [
+        ("Logging › Syntax", "See the limits."),
+        ("Logging › Limits", "None"),
+        ("Logging › Limits › Size", "Small."),
+    ]
+    assert [remark.why for remark in read.notes] == ["left out: a table of contents"]
 
 
 def test_restructured_text(tmp_path):
@@ -194,6 +210,43 @@ def test_a_manual_page(tmp_path):
         ("SYNOPSIS", "ls [FILE]", 5),
         ("", "ALONE", 7),
         ("Options", "None.", 12),
+    ]
+
+
+def test_the_options_of_a_manual_page_stand_under_its_name(tmp_path):
+    page = """TAIL(1)            User Commands            TAIL(1)
+
+NAME
+       tail - output the last part
+
+DESCRIPTION
+       Print the last 10 lines, even if they are re\u2010
+       ally long.
+
+       -f     follow
+
+              as the file grows
+
+       -q     quiet
+
+       Then it ends.
+"""
+    (tmp_path / "tail.1.txt").write_text(page, encoding="utf-8")
+    assert [(p.heading, p.text, p.line) for p in own_text.load(tmp_path)] == [
+        ("TAIL(1) › NAME", "tail - output the last part", 4),
+        (
+            "TAIL(1) › DESCRIPTION",
+            "Print the last 10 lines, even if they are really long.\n-f follow\nas the file grows\n-q quiet",
+            7,
+        ),
+        ("TAIL(1) › DESCRIPTION", "Then it ends.", 16),
+    ]
+
+
+def test_items_of_a_plain_list_share_a_passage(tmp_path):
+    assert text_of(tmp_path / "a.txt", "To buy:\n\n- milk\n\n- bread\n\n1) tea\n\nThat is all.\n") == [
+        "To buy:\n- milk\n- bread\n1) tea",
+        "That is all.",
     ]
 
 

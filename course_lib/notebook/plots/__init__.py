@@ -8,7 +8,7 @@ For a figure of your own: `with plots.style(): figure, axes = plt.subplots()`, t
 from course_lib.notebook.plots.diagrams import loss_relations, pair_grids, pipeline
 from course_lib.notebook.plots.labels import words
 from course_lib.notebook.plots.maps import sentence_map
-from course_lib.notebook.plots.measuring import intervals, scatter, wins
+from course_lib.notebook.plots.measuring import intervals, scatter, systems, wins
 from course_lib.notebook.plots.noise import token_noise
 from course_lib.notebook.plots.paths import alignment_uniformity, frontier
 from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, STYLE, Picture, show, style
@@ -60,6 +60,7 @@ __all__ = [
     "sentence_map",
     "similarity_heatmap",
     "sweep",
+    "systems",
     "token_noise",
     "token_probabilities",
     "training_curves",

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 
 from course_lib.notebook.plots.checks import mapping, numbers
 from course_lib.notebook.plots.labels import plain, short, words
-from course_lib.notebook.plots.layout import headline, ink
-from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, Picture, show, style
+from course_lib.notebook.plots.layout import headline, ink, legend_beside
+from course_lib.notebook.plots.picture import COLOURS, GREY, LINES, MARKERS, Picture, show, style
 
 
 def scatter(panels: dict, xlabel: str, ylabel: str, title: str = "Scatter") -> Picture:
@@ -31,6 +31,35 @@ def scatter(panels: dict, xlabel: str, ylabel: str, title: str = "Scatter") -> P
         headline(figure, title)
     told = [f"{plain(h)}, {len(x):,} points, y from {short(y.min())} to {short(y.max())}" for h, (x, y) in read.items()]
     return show(figure, f"Scatter of {plain(ylabel)} by {plain(xlabel)}, {plain(title)}. " + "; ".join(told) + ".")
+
+
+def systems(panels: dict, xlabel: str, ylabel: str, title: str = "Systems") -> Picture:
+    """Systems as points, each with a colour and marker of its own, in panels beside each other on one vertical scale.
+
+    panels: {heading: {system: (x, y)}}, the same systems in each; at most 3 panels and 14 systems.
+    xlabel, ylabel, title: of the figure.
+    Returns a Picture.
+    """
+    read = {
+        heading: {name: numbers(point, f"panels[{heading!r}][{name!r}]", ndim=1) for name, point in of.items()}
+        for heading, of in mapping(panels, "panels", 3).items()
+    }
+    with style():
+        figure = Figure(figsize=(2.8 + 3.7 * len(read), 4.4))
+        grid = np.ravel(figure.subplots(1, len(read), sharey=True))
+        for axes, (heading, of) in zip(grid, read.items()):
+            for number, (name, (x, y)) in enumerate(of.items()):
+                look = {"color": COLOURS[number % 7], "marker": MARKERS[(number + number // 7) % 7]}
+                axes.plot(x, y, linestyle="", markersize=10, label=words(name, 26, 2), **look)
+            axes.set(xlabel=words(xlabel, 40), title=words(heading, 34))
+        grid[0].set_ylabel(words(ylabel, 30))
+        legend_beside(grid[-1])
+        headline(figure, title)
+    told = [
+        f"{plain(heading)}: " + ", ".join(f"{plain(n)} ({short(x)}, {short(y)})" for n, (x, y) in of.items())
+        for heading, of in read.items()
+    ]
+    return show(figure, f"Points, {plain(ylabel)} by {plain(xlabel)}, {plain(title)}. " + "; ".join(told) + ".")
 
 
 def wins(tasks: dict, first: str, second: str, title: str = "Who wins on which query") -> Picture:

@@ -31,8 +31,8 @@ def read(text: str, say: Say) -> Iterator[Block]:
     if page is None:
         return
     title = page.findtext(".//title")
-    if title:
-        outline.enter(1, title, 1)
+    if title:  # it stands above headings of the first level where there are several
+        outline.enter(0 if len(page.findall(".//h1")) > 1 else 1, title, 1)
     mains = page.xpath("//main | //*[@role='main']")
     found = list(_walk(mains[0] if len(mains) == 1 else page, outline, 1))
     if not any(block.text.strip() for block in found):  # a page that is one <pre>, as RFCs are
@@ -81,9 +81,10 @@ def _walk(root, outline, first_line, code=False):
     for event, element in walker:
         tag = element.tag
         if event == "start":
-            if _has_no_text(element) or tag == "pre" and not code:
-                if tag == "pre":
-                    outline.left_out.add("code")
+            contents = _is_of_contents(element)
+            if contents or _has_no_text(element) or tag == "pre" and not code:
+                if contents or tag == "pre":
+                    outline.left_out.add("a table of contents" if contents else "code")
                 walker.skip_subtree()
                 continue
             if tag in _BLOCKS:
@@ -110,6 +111,16 @@ def _walk(root, outline, first_line, code=False):
         if element is not root:
             parts.append(element.tail or "")
     yield from flush("")
+
+
+def _is_of_contents(element):
+    """Whether it is a link within the page that is all there is of a line, perhaps with a list of such lines below."""
+    if element.tag != "a" or not (element.get("href") or "").startswith("#") or (element.tail or "").strip():
+        return False
+    line = element.getparent()
+    if line is None or line.tag not in ("li", "p", "div", "dt") or (line.text or "").strip():
+        return False
+    return len(line) <= 2 and all(other is element or other.tag in ("ul", "ol") for other in line)
 
 
 def _has_no_text(element):

@@ -107,7 +107,7 @@ def _words(token):
         case "softbreak" | "hardbreak":
             return "\n"
         case "image":
-            return "".join(map(_words, token.children))
+            return "".join(map(_words, token.children or ()))  # without a text in place of the picture None
         case "html_inline":
             tag = _TAG.match(token.content)
             name = tag.group(1).lower() if tag else ""

@@ -11,6 +11,11 @@ from course_lib.texts.own_text.passages import LONGEST, Block, clean, is_heading
 _LOOKED_AT, _LONG = 1000, 2000  # lines by which the file is judged, and characters of each
 _UNDERLINE = re.compile(r"\s*([-=~^*#])\1{2,}\s*")
 _END = re.compile(r"""[.!?:;。！？…]["'”’»)\]]*$""")
+# "TAIL(1)    User Commands    TAIL(1)"
+_MANUAL_PAGE = re.compile(r"\s*(\S+\(\d\w*\))\s.*\s\1\s*")
+_ITEM = re.compile(r"\s*(?:[-+*•–]|\d{1,3}[.)])\s*\S")
+# a word that was broken at the end of a line, with the line's own hyphen
+_BROKEN = re.compile("(?<=[^\\W\\d_])[\u2010\u00ad]\n[ \t]*([a-zß-öø-ÿ]\\S*)")
 _WRAPPED = 10  # word pieces; shorter lines were not broken for want of room
 
 
@@ -57,16 +62,22 @@ def _goes_on(line, following, width):
 
 
 def _by_paragraph(lines, title):
-    headings = title
+    headings, margin = title, None
     unused = None  # a heading without a text so far; it is text where it stays without
     for paragraph in _paragraphs(lines):
+        if len(paragraph) == 1 and not headings and (page := _MANUAL_PAGE.fullmatch(paragraph[0][1])):
+            headings = title = (page.group(1),)
+            continue
         number, heading, rest = _heading(paragraph)
         if heading and unused:
             yield unused
         if heading:
-            headings, unused = (*title, heading), Block(heading, number, title)
+            headings, unused, margin = (*title, heading), Block(heading, number, title), None
         if rest:
-            yield Block("\n".join(line for _, line in rest), rest[0][0], headings)
+            indented = len(rest[0][1]) - len(rest[0][1].lstrip())
+            margin = indented if margin is None else margin
+            text = _BROKEN.sub(r"\1\n", "\n".join(line for _, line in rest))
+            yield Block(text, rest[0][0], headings, indented > margin or bool(_ITEM.match(rest[0][1])))
             unused = None
     if unused:
         yield unused

@@ -234,6 +234,11 @@ FIGURES = {
         {"xlabel": "Rating", "ylabel": "Cosine"},
         ["50 points, y from 0.500 to 0.900", "-0.100 to 1.00", NASTY],
     ),
+    "systems": (
+        [{NASTY: {"BM25": (0.2, 0.5), NASTY: (0.3, 0.25)}, "Halves": {"BM25": (0.25, 0.5), NASTY: (0.4, 0.25)}}],
+        {"xlabel": "Without labels", "ylabel": "With labels"},
+        ["BM25 (0.200, 0.500)", "Halves: BM25 (0.250, 0.500)"],
+    ),
     "wins": (
         [{"Questions": ([1, 0, 0.5, 0], [0, 0, 0.5, 1]), NASTY: ([0.3, 0.3], [0.2, 0.1])}, "all-MiniLM-L6-v2", "BM25"],
         {},

@@ -20,11 +20,17 @@ def test_intervals_reach_from_low_to_high_and_the_reference_is_in_its_panel(draw
     assert upper.get_legend() is None and [t.get_text() for t in lower.get_legend().get_texts()] == ["no difference"]
 
 
+def test_a_system_looks_the_same_in_every_panel(drawn):
+    looks = [[(p.get_color(), p.get_marker()) for p in axes.lines] for axes in drawn["systems"][1].axes]
+    assert looks[0] == looks[1] and len(set(looks[0])) == 2
+
+
 @pytest.mark.parametrize(
     "draw, message",
     [
         (lambda: plots.scatter({"a": ([1, 2], [1])}, "x", "y"), "holds 2 x and 1 y"),
         (lambda: plots.scatter({}, "x", "y"), "panels is {}"),
+        (lambda: plots.systems({"a": {"b": (1, np.nan)}}, "x", "y"), r"panels\['a'\]\['b'\] holds 1 values"),
         (lambda: plots.wins({"a": ([1, 2], [1])}, "b", "c"), "holds 2 and 1 values"),
         (lambda: plots.intervals({"a": {"b": (np.nan, 0, 1)}}), r"panels\['a'\]\['b'\] holds 1 values"),
     ],

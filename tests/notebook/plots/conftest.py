@@ -290,6 +290,16 @@ FIGURES = {
         {"counts": [4000, "11,800 queries", "590,000 candidates", None]},
         ["→ 4,000 → Query generator (top-p) → 11,800 queries →", "(raw logits) → " + NASTY],
     ),
+    "stages": (
+        [
+            {
+                "text first": ["base encoder", NASTY, "source labels"],
+                NASTY: ["base encoder", "a training with a long name"],
+            }
+        ],
+        {},
+        [f"text first: base encoder, then {NASTY}, then source labels", "then a training, long name"],
+    ),
     "loss_relations": (
         [],
         {},

@@ -34,7 +34,7 @@ def test_numbers_are_those_of_the_paper(prose, template):
 
 def test_what_notebook_09_says_of_the_recipes(prose):
     text, recipe = prose("09_gpl"), PROFILES["cpu"].recipes["gpl"]
-    text.says("four times the steps and eight times the queries")  # of the notebook's own run
+    text.says("three times the steps and six times the queries")  # of the notebook's own run
     assert recipe.options == {"length": 20**0.5} and PROFILES["full"].recipes["gpl"].options == {}
     text.says("with $s^2 = 20$")
     text.says("every second query gets *any* passage of the target")

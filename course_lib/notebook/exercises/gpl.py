@@ -1,4 +1,4 @@
-"""Exercises of notebook 09: hard negatives of two searches, margins, MarginMSE."""
+"""Exercises of notebook 09: a cross-encoder's input and its loss, hard negatives of two searches, MarginMSE."""
 
 import torch
 import torch.nn.functional as F
@@ -7,6 +7,248 @@ from course_lib import functional
 from course_lib.notebook.exercises.kit import Exercise, Mistake
 
 NOTEBOOK = "09_gpl"
+
+# --------------------------------------------------------------------------- the cross-encoder's input
+
+
+def _texts_as_ids():
+    """[CLS] is 2 and [SEP] is 3, as in the course's tokenizer, or other numbers."""
+    return {
+        "a query and a text that fit": ([11, 12], [21, 22, 23], 2, 3, 16),
+        "a text that is too long": ([11, 12, 13], [21, 22, 23, 24, 25, 26, 27, 28], 2, 3, 10),
+        "a query longer than its text": ([11, 12, 13, 14, 15, 16, 17], [21, 22], 2, 3, 9),
+        "two texts that are both too long": ([11, 12, 13, 14, 15, 16], [21, 22, 23, 24, 25, 26, 27], 2, 3, 11),
+        "other ids for [CLS] and [SEP]": ([5], [6, 7], 101, 102, 8),
+        "no room to spare": ([11, 12], [21, 22, 23], 2, 3, 8),
+    }
+
+
+def _pair_ids(query, text, cls, sep, max_length):
+    return _framed(*_cut_longer(query, text, max_length - 3), cls, sep)
+
+
+def _framed(query, text, cls, sep):
+    return [cls, *query, sep, *text, sep], [0] * (len(query) + 2) + [1] * (len(text) + 1)
+
+
+def _cut_longer(query, text, room, place=-1):
+    query, text = list(query), list(text)
+    while len(query) + len(text) > room:
+        (query if len(query) > len(text) else text).pop(place)
+    return query, text
+
+
+def _joined(cut=_cut_longer, frame=_framed, specials=3):
+    """The input with one thing changed."""
+
+    def join(query, text, cls, sep, max_length):
+        return frame(*cut(query, text, max_length - specials), cls, sep)
+
+    return join
+
+
+def _cut_at_the_end(query, text, cls, sep, max_length):
+    ids, types = _framed(query, text, cls, sep)
+    return ids[:max_length], types[:max_length]
+
+
+def _without(place):
+    """The input without one of its [SEP], which is at that place of its text."""
+
+    def frame(query, text, cls, sep):
+        ids, types = _framed(query, text, cls, sep)
+        at = len(query) + 1 if place == "between" else len(ids) - 1
+        return ids[:at] + ids[at + 1 :], types[:at] + types[at + 1 :]
+
+    return frame
+
+
+pair_ids = Exercise(
+    "gpl.pair_ids",
+    "Two texts as one sequence",
+    "medium",
+    10,
+    _pair_ids,
+    _texts_as_ids,
+    [
+        Mistake(
+            "no [SEP] at the end",
+            _joined(frame=_without("end")),
+            "The last [SEP] is missing.",
+            "Both texts end with `sep`.",
+        ),
+        Mistake(
+            "no [SEP] between",
+            _joined(frame=_without("between")),
+            "There is no [SEP] between the two texts.",
+            "Both texts end with `sep`.",
+        ),
+        Mistake(
+            "the end cut off",
+            _cut_at_the_end,
+            "The finished sequence is cut at `max_length`: its last [SEP] is lost.",
+            "Cut the two texts first, so that the three special tokens still fit.",
+        ),
+        Mistake(
+            "special tokens not counted",
+            _joined(specials=0),
+            "The sequence is longer than `max_length`: the three special tokens are not counted.",
+            "There is room for `max_length - 3` tokens of the two texts.",
+        ),
+        Mistake(
+            "only the text cut",
+            _joined(cut=lambda query, text, room: (query, text[: max(0, room - len(query))])),
+            "Only the text is cut, also where the query is the longer one.",
+            "Take one token after the other from the end of the longer one.",
+        ),
+        Mistake(
+            "only the query cut",
+            _joined(cut=lambda query, text, room: (query[: max(0, room - len(text))], text)),
+            "Only the query is cut, also where the text is the longer one.",
+            "Take one token after the other from the end of the longer one.",
+        ),
+        Mistake(
+            "cut at the beginning",
+            _joined(cut=lambda query, text, room: _cut_longer(query, text, room, place=0)),
+            "The first tokens of a text are cut off, and what is asked for are the last.",
+            "`.pop()` takes the last one.",
+        ),
+        Mistake(
+            "one segment",
+            _joined(frame=lambda *parts: (_framed(*parts)[0], [0] * len(_framed(*parts)[0]))),
+            "All token types are 0: the model is not told where the text begins.",
+            "0 for [CLS], the query and its [SEP], 1 for the text and its [SEP].",
+        ),
+        Mistake(
+            "[SEP] in the other segment",
+            _joined(frame=lambda q, t, *ids: (_framed(q, t, *ids)[0], [0] * (len(q) + 1) + [1] * (len(t) + 2))),
+            "The [SEP] after the query has the type of the text.",
+            "It ends the query, so its type is 0.",
+        ),
+        Mistake(
+            "text first",
+            lambda query, text, cls, sep, max_length: _pair_ids(text, query, cls, sep, max_length),
+            "The text stands before the query.",
+            "The query comes first.",
+        ),
+    ],
+    [
+        "First make both fit, then put the special tokens around them, then count.",
+        "`while len(query) + len(text) + 3 > max_length`: take the last token of the longer one.",
+    ],
+    """
+    def my_pair_ids(query, text, cls, sep, max_length):
+        query, text = list(query), list(text)
+        while len(query) + len(text) + 3 > max_length:
+            (query if len(query) > len(text) else text).pop()
+        return [cls, *query, sep, *text, sep], [0] * (len(query) + 2) + [1] * (len(text) + 1)
+    """,
+    "Both texts keep their beginning and their [SEP], and the types say which token belongs to which.",
+)
+
+# --------------------------------------------------------------------------- the cross-encoder's loss
+
+
+def _logits_of_queries():
+    """Column 0 is the positive; the level of the logits differs from query to query."""
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "three queries with two negatives": torch.tensor([[2.0, 0.5, -1.0], [0.3, 1.1, 0.2], [-0.4, -2.0, 0.9]]),
+        "queries whose logits lie at different levels": torch.tensor(
+            [[9.0, 8.0], [-3.0, -4.5], [0.5, 1.5], [4.0, 4.2]]
+        ),
+        "two queries with five negatives": 2 * torch.randn(2, 6, generator=generator),
+        "a single query": torch.tensor([[1.5, -0.5, 0.7, 2.5]]),
+    }
+
+
+def _cases_of_logits():
+    return {name: (logits,) for name, logits in _logits_of_queries().items()}
+
+
+def _relevance_loss(logits):
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+
+
+def _each_pair_alone(logits):
+    labels = torch.zeros_like(logits)
+    labels[:, 0] = 1
+    return F.binary_cross_entropy_with_logits(logits, labels)
+
+
+relevance_loss = Exercise(
+    "gpl.relevance_loss",
+    "The best text of its query",
+    "easy",
+    6,
+    _relevance_loss,
+    _cases_of_logits,
+    [
+        Mistake(
+            "each pair alone",
+            _each_pair_alone,
+            "Each pair is judged right or wrong on its own, so that the level of a query's logits counts.",
+            "A softmax over the texts of one query compares them with each other only.",
+        ),
+        Mistake(
+            "softmax over all pairs",
+            lambda logits: (logits.logsumexp((0, 1)) - logits[:, 0]).mean(),
+            "The softmax runs over the pairs of all queries, and logits of different queries cannot be compared.",
+            "One softmax per row: `dim=1`.",
+        ),
+        Mistake(
+            "softmax over the queries",
+            lambda logits: (logits.logsumexp(0)[0] - logits[:, 0]).mean(),
+            "The softmax runs over the queries, along the columns.",
+            "One softmax per row: `dim=1`.",
+        ),
+        Mistake(
+            "positive last",
+            lambda logits: (logits.logsumexp(1) - logits[:, -1]).mean(),
+            "The last column is taken for the positive.",
+            "The positive is in column 0.",
+        ),
+        Mistake(
+            "positive not in the sum",
+            lambda logits: (logits[:, 1:].logsumexp(1) - logits[:, 0]).mean(),
+            "The positive is missing in the denominator, so that this is no probability.",
+            "The softmax runs over all texts of the query, the positive among them.",
+        ),
+        Mistake(
+            "probabilities",
+            lambda logits: -logits.softmax(1)[:, 0].mean(),
+            "This is the mean probability of the positive with a minus sign; the logarithm is missing.",
+            "`F.cross_entropy` takes the logits and does both.",
+        ),
+        Mistake(
+            "softmax twice",
+            lambda logits: _relevance_loss(logits.softmax(1)),
+            "A softmax is taken twice: `F.cross_entropy` takes logits.",
+            "Give it the logits as they are.",
+        ),
+        Mistake(
+            "sigmoid first",
+            lambda logits: _relevance_loss(logits.sigmoid()),
+            "The logits went through a sigmoid first.",
+            "Use raw logits.",
+        ),
+        Mistake(
+            "sum for mean",
+            lambda logits: len(logits) * _relevance_loss(logits),
+            "The loss is the sum over the queries, so that it grows with the batch.",
+            "Take the mean over the queries.",
+        ),
+    ],
+    [
+        "It is a classification with 1 + k classes per query, and the right class is always number 0.",
+        "`F.cross_entropy(logits, labels)` with a label 0 for each of the B queries.",
+    ],
+    """
+    def my_relevance_loss(logits):
+        return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+    """,
+    "The texts of one query are compared with each other, and a number added to all its logits changes nothing.",
+)
 
 # --------------------------------------------------------------------------- mining
 
@@ -153,111 +395,6 @@ hard_negatives = Exercise(
         return sorted(found)
     """,
     "What has the words of the positive is left out before the cut, and each search adds its own likeliest mistakes.",
-)
-
-# --------------------------------------------------------------------------- margins
-
-
-def _logits():
-    """A cross-encoder's logits; some negatives score above their positive."""
-    return {
-        "three queries with three negatives": (
-            torch.tensor([10.3, 2.0, -1.5]),
-            torch.tensor([[8.2, 0.3, -4.0], [-2.5, 3.5, 0.5], [-6.0, -1.0, -9.5]]),
-        ),
-        "negatives that score above their positive": (
-            torch.tensor([0.5, 7.0, 4.0]),
-            torch.tensor([[-0.5, -3.0, 0.1], [6.5, 1.0, -8.0], [2.0, 3.0, 5.5]]),
-        ),
-        "two queries with five negatives": (
-            torch.tensor([1.5, -2.0]),
-            torch.tensor([[0.5, 2.5, -1.0, 4.0, 1.0], [-3.0, -2.5, 6.0, 0.5, -8.0]]),
-        ),
-        "four queries with one negative": (
-            torch.tensor([1.0, 2.0, -3.0, 0.5]),
-            torch.tensor([[0.2], [3.0], [-1.0], [0.1]]),
-        ),
-    }
-
-
-def _margins(positive, negatives):
-    return positive[:, None] - negatives
-
-
-margins = Exercise(
-    "gpl.margins",
-    "Margins",
-    "easy",
-    5,
-    _margins,
-    _logits,
-    [
-        Mistake(
-            "sign",
-            lambda positive, negatives: negatives - positive[:, None],
-            "The sign is turned: a margin is large where the *positive* is better.",
-            "Subtract the negative's score from the positive's.",
-        ),
-        Mistake(
-            "along the wrong axis",
-            lambda positive, negatives: positive - negatives,
-            "Query i's negatives are compared with the positives of all queries: (B,) was spread over the wrong axis.",
-            "Make the positives a column, `positive[:, None]`, so that each row is compared with its own.",
-        ),
-        Mistake(
-            "squashed scores",
-            lambda positive, negatives: positive.sigmoid()[:, None] - negatives.sigmoid(),
-            "The scores went through a sigmoid first, so that no margin is above 1.",
-            "Raw logits: 10.3 and 8.2 are both almost 1 after a sigmoid, and their difference is lost.",
-        ),
-        Mistake(
-            "squashed margins",
-            lambda positive, negatives: _margins(positive, negatives).sigmoid(),
-            "The margins went through a sigmoid: they are probabilities now.",
-            "MarginMSE fits the difference of the logits itself.",
-        ),
-        Mistake(
-            "no negative margins",
-            lambda positive, negatives: _margins(positive, negatives).relu(),
-            "Negative margins are cut off at 0.",
-            "Where the cross-encoder scores the mined text higher, the margin is negative; this is how GPL copes with "
-            "false negatives.",
-        ),
-        Mistake(
-            "absolute",
-            lambda positive, negatives: _margins(positive, negatives).abs(),
-            "The margins have lost their sign.",
-            "A negative margin says that the mined text is the better answer.",
-        ),
-        Mistake(
-            "hardest alone",
-            lambda positive, negatives: (positive - negatives.max(1).values)[:, None].expand_as(negatives),
-            "Every negative of a query has the margin of its hardest one.",
-            "Each negative has a margin of its own.",
-        ),
-        Mistake(
-            "mean negative",
-            lambda positive, negatives: (positive - negatives.mean(1))[:, None].expand_as(negatives),
-            "Every negative of a query has the margin of their mean.",
-            "Each negative has a margin of its own.",
-        ),
-        Mistake(
-            "ratio",
-            lambda positive, negatives: positive[:, None] / negatives,
-            "This is the ratio of the scores.",
-            "A logit has no zero that means nothing; only differences count.",
-        ),
-    ],
-    [
-        "One margin for each query and negative: (B, N).",
-        "`positive` is (B,), `negatives` (B, N). `positive[:, None]` is a column, (B, 1).",
-    ],
-    """
-    def my_margins(positive, negatives):
-        return positive[:, None] - negatives
-    """,
-    "Each negative is compared with the positive of its own query, and a false negative shows by its sign.",
-    gradients=False,
 )
 
 # --------------------------------------------------------------------------- MarginMSE

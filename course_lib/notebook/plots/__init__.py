@@ -5,7 +5,7 @@ is computed from the same data as the picture. Text from a corpus is drawn as it
 For a figure of your own: `with plots.style(): figure, axes = plt.subplots()`, then `plots.show(figure, alt)`.
 """
 
-from course_lib.notebook.plots.diagrams import loss_relations, pair_grids, pipeline
+from course_lib.notebook.plots.diagrams import loss_relations, pair_grids, pipeline, stages
 from course_lib.notebook.plots.labels import words
 from course_lib.notebook.plots.maps import sentence_map
 from course_lib.notebook.plots.measuring import intervals, scatter, systems, wins
@@ -59,6 +59,7 @@ __all__ = [
     "pointer_map",
     "sentence_map",
     "similarity_heatmap",
+    "stages",
     "sweep",
     "systems",
     "token_noise",

@@ -44,6 +44,40 @@ def pipeline(steps: Sequence[tuple[str, str]], title: str = "", counts: Sequence
     return show(figure, f"{plain(title) or 'Steps'}, each leading to the next: {told}.")
 
 
+def stages(rows: dict[str, Sequence[str]], title: str = "Stages, from left to right") -> Picture:
+    """Trainings that follow each other, one row of boxes per order; equal boxes have equal colours.
+
+    rows: {name: boxes from left to right}, at most 5 boxes each.
+    title: of the figure.
+    Returns a Picture. Raises ValueError for a row without boxes or with more.
+    """
+    rows = {name: [str(box) for box in boxes] for name, boxes in mapping(rows, "rows").items()}
+    for name, boxes in rows.items():
+        if not 1 <= len(boxes) <= 5:
+            raise ValueError(f"rows[{name!r}] holds {len(boxes)} boxes; a figure that can be read has 1 to 5")
+    kinds = list(dict.fromkeys(box for boxes in rows.values() for box in boxes))
+    most = max(map(len, rows.values()))
+    with style():
+        figure = Figure(figsize=(2.4 + 2.35 * most, 0.6 + 0.95 * len(rows)))
+        axes = figure.subplots()
+        axes.set(xlim=(-2.3, 2.35 * most), ylim=(len(rows) - 0.5, -0.5))
+        axes.axis("off")
+        for y, (name, boxes) in enumerate(rows.items()):
+            axes.text(-0.3, y, words(name, 18, 2), ha="right", va="center", fontweight="bold", fontsize=13)
+            for x, box in enumerate(boxes):
+                colour = COLOURS[kinds.index(box) % len(COLOURS)]
+                place = {"boxstyle": "round,pad=0,rounding_size=0.1", "edgecolor": "black", "facecolor": colour}
+                axes.add_patch(FancyBboxPatch((2.35 * x, y - 0.36), 1.85, 0.72, **place))
+                label = {"ha": "center", "va": "center", "fontsize": 12, "color": ink(colour)}
+                axes.text(2.35 * x + 0.925, y, words(box, 18, 2), **label)
+                if x:
+                    arrow = {"arrowstyle": "-|>", "linewidth": 2, "color": "black"}
+                    axes.annotate("", (2.35 * x, y), (2.35 * x - 0.5, y), arrowprops=arrow)
+        headline(figure, title)
+    told = "; ".join(f"{plain(name)}: {', then '.join(map(plain, boxes))}" for name, boxes in rows.items())
+    return show(figure, f"Rows of boxes, {plain(title)}. {told}.")
+
+
 def loss_relations(
     temperature: float = 0.05, scale: float = 20.0, size: int = 4, title: str = "One matrix, three losses"
 ) -> Picture:

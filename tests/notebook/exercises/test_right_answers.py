@@ -821,12 +821,31 @@ RIGHT["gpl.hard_negatives"] = [
     ),
 ]
 
-RIGHT["gpl.margins"] = [
-    lambda positive, negatives: positive.unsqueeze(1) - negatives,
-    lambda positive, negatives: (positive - negatives.T).T,
-    lambda positive, negatives: torch.stack([p - n for p, n in zip(positive, negatives)]),
-    lambda positive, negatives: positive.view(-1, 1).expand_as(negatives).sub(negatives),
-    lambda positive, negatives: torch.from_numpy(positive.numpy()[:, None] - negatives.numpy()),
+
+def cut_then_framed(query, text, cls, sep, max_length):
+    room, q, t = max_length - 3, len(query), len(text)
+    while q + t > room:
+        q, t = (q - 1, t) if q > t else (q, t - 1)
+    ids = [cls] + query[:q] + [sep] + text[:t] + [sep]
+    return ids, [int(place > q + 1) for place in range(len(ids))]
+
+
+def one_after_the_other(query, text, cls, sep, max_length):
+    if len(query) + len(text) <= max_length - 3:
+        return [cls] + query + [sep] + text + [sep], [0, 0] + [0] * len(query) + [1] * len(text) + [1]
+    longer = (query[:-1], text) if len(query) > len(text) else (query, text[:-1])
+    return one_after_the_other(*longer, cls, sep, max_length)
+
+
+RIGHT["gpl.pair_ids"] = [cut_then_framed, one_after_the_other]
+
+RIGHT["gpl.relevance_loss"] = [
+    lambda logits: -logits.log_softmax(-1)[:, 0].mean(),
+    lambda logits: (logits.logsumexp(1) - logits[:, 0]).mean(),
+    lambda logits: -torch.log(torch.exp(logits[:, 0]) / torch.exp(logits).sum(1)).mean(),
+    lambda logits: F.softplus((logits[:, 1:] - logits[:, :1]).logsumexp(1)).mean(),
+    lambda logits: F.cross_entropy(logits, F.one_hot(torch.zeros(len(logits)).long(), logits.shape[1]).float()),
+    lambda logits: sum(F.nll_loss(row.log_softmax(0)[None], torch.tensor([0])) for row in logits) / len(logits),
 ]
 
 RIGHT["gpl.margin_mse"] = [

@@ -13,11 +13,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib import TrainingConfig, functional, objectives, train
-from course_lib.models import QueryGenerator
+from course_lib.experiments import PROFILES
+from course_lib.models import CrossEncoder, QueryGenerator
 from course_lib.models.decoder import split_heads
 from course_lib.models.language_head import MaskedLanguageHead
 from course_lib.notebook.exercises import (
     contrastive_tension,
+    gpl,
     in_batch_contrastive_tension,
     masked_language_model,
     query_generator,
@@ -25,6 +27,7 @@ from course_lib.notebook.exercises import (
     tsdae,
 )
 from course_lib.objectives import MaskedLanguageModel, QueryGeneration, SimCSE
+from course_lib.objectives.examples import strip_prefix
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 TEXTS = ["Sort an array.", "Join two tables.", "Draw a line in a figure.", "Read a file.", "Count words.", "Invert it."]
@@ -328,3 +331,42 @@ def test_every_function_of_the_two_towers_trains(kind, shallow, sentences):
     assert [function.calls for function in mine.values()] == [3, 3]
     for name, other in changed.items():
         assert of_notebook(**references | {name: other}) != pytest.approx(losses(in_library), rel=1e-3), name
+
+
+# --------------------------------------------------------------------------- 09
+
+
+def of_notebook_09(encoder, **functions):
+    """The classes of notebook 09, made of these functions."""
+    names = {"nn": nn, "F": F, "torch": torch, "objectives": objectives, "profile": PROFILES["smoke"]}
+    names |= {"strip_prefix": strip_prefix, "encoder": encoder}
+    return defined_in("09_gpl", **names | functions)
+
+
+def test_the_cross_encoder_of_notebook_09_reads_what_the_librarys_reads(shallow):
+    library = CrossEncoder(shallow())
+    pairs = [(TEXTS[0], TEXTS[1]), (TEXTS[2], " ".join(TEXTS)), (" ".join(TEXTS), TEXTS[4])]
+    mine = of_notebook_09(library, pair_ids=gpl.pair_ids.reference)["MyCrossEncoder"](shallow(), max_length=13).eval()
+    tokens = library.tokenizer([q for q, _ in pairs], [t for _, t in pairs], truncation="longest_first", max_length=13)
+    seen = []
+    hook = mine.transformer.register_forward_pre_hook(lambda module, args, batch: seen.append(batch), with_kwargs=True)
+    assert mine(pairs).shape == (3,)
+    hook.remove()
+    kept = [row[row != 0].tolist() for row in seen[0]["input_ids"]]
+    assert kept == tokens["input_ids"]
+    for row, mask, types in zip(seen[0]["token_type_ids"], seen[0]["attention_mask"], tokens["token_type_ids"]):
+        assert row[mask.bool()].tolist() == types
+
+
+def test_the_learners_margin_mse_trains_in_notebook_09(shallow):
+    triples = [(TEXTS[i], TEXTS[i], TEXTS[(i + 1) % 6], 3.0 - i) for i in range(6)]
+    config = TrainingConfig(steps=3, batch_size=4, learning_rate=1e-3, precision="fp32", seed=0)
+
+    def losses(mse):
+        objective = of_notebook_09(None, mse=mse)["MyGPL"](shallow(), length=20**0.5)
+        return train(objective, triples, config, progress=False).losses
+
+    mine = counted(gpl.margin_mse.reference)
+    library = train(objectives.MarginMSE(shallow(), length=20**0.5), triples, config, progress=False).losses
+    assert losses(mine) == pytest.approx(library, rel=1e-4) and mine.calls == 3
+    assert losses(lambda q, p, n, margins: functional.margin_mse(q, n, p, margins)) != pytest.approx(library, rel=1e-2)

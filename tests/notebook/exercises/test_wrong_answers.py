@@ -871,20 +871,34 @@ WRONG["gpl.hard_negatives"] = [
     lambda rankings, positive, texts, n: {k: _hard({k: r}, positive, texts, n) for k, r in rankings.items()},
 ]
 
-WRONG["gpl.margins"] = [
-    (lambda positive, negatives: positive - negatives, "along the wrong axis"),
-    lambda positive, negatives: positive[:, None] + negatives,
-    lambda positive, negatives: positive - negatives[:, 0],
-    lambda positive, negatives: (positive[:, None] - negatives).mean(1),
-    lambda positive, negatives: (positive[:, None] - negatives).T,
-    lambda positive, negatives: positive.max() - negatives,
-    lambda positive, negatives: positive.mean() - negatives,
-    lambda positive, negatives: (positive[:, None] - negatives).clamp(-5, 5),
-    lambda positive, negatives: (positive[:, None] - negatives).pow(2),
-    lambda positive, negatives: torch.tanh(positive[:, None] - negatives),
-    lambda positive, negatives: (positive[:, None] - negatives).numpy(),
-    lambda positive, negatives: (positive[:, None] - negatives).tolist(),
-    lambda positive, negatives: torch.sort(positive[:, None] - negatives).values,
+_pair = EXERCISES["gpl.pair_ids"].reference
+WRONG["gpl.pair_ids"] = [
+    lambda q, t, cls, sep, n: _pair(q, t, sep, cls, n),
+    lambda q, t, cls, sep, n: _pair(q, t, cls, sep, n - 1),
+    lambda q, t, cls, sep, n: _pair(q, t, cls, sep, n)[0],
+    lambda q, t, cls, sep, n: _pair(q, t, cls, sep, n)[::-1],
+    lambda q, t, cls, sep, n: (_pair(q, t, cls, sep, n)[0], [1 - k for k in _pair(q, t, cls, sep, n)[1]]),
+    lambda q, t, cls, sep, n: (_pair(q, t, cls, sep, n)[0], _pair(q, t, cls, sep, n)[1][:-1]),
+    lambda q, t, cls, sep, n: _pair(q[: (n - 3) // 2], t[: (n - 3) // 2], cls, sep, n),
+    lambda q, t, cls, sep, n: ([cls, *q, sep, cls, *t, sep], [0] * (len(q) + 2) + [1] * (len(t) + 2)),
+    (lambda q, t, cls, sep, n: _pair(t, q, cls, sep, n), "text first"),
+    (lambda q, t, cls, sep, n: tuple(part[:n] for part in _pair(q, t, cls, sep, 99)), "the end cut off"),
+    (lambda q, t, cls, sep, n: _pair(q, t, cls, sep, n + 3), "special tokens not counted"),
+]
+
+WRONG["gpl.relevance_loss"] = [
+    lambda logits: F.cross_entropy(logits, torch.ones(len(logits)).long()),
+    lambda logits: F.cross_entropy(logits, torch.zeros(len(logits)).long()) / logits.shape[1],
+    lambda logits: F.cross_entropy(logits, torch.zeros(len(logits)).long(), reduction="none"),
+    lambda logits: F.cross_entropy(logits, torch.zeros(len(logits)).long()).item(),
+    lambda logits: F.relu(1 - logits[:, :1] + logits[:, 1:]).mean(),
+    lambda logits: -F.logsigmoid(logits[:, 0]).mean(),
+    lambda logits: F.mse_loss(logits[:, 0], logits[:, 1:].max(1).values),
+    lambda logits: (logits.max(1).values - logits[:, 0]).mean(),
+    lambda logits: F.cross_entropy(logits.detach(), torch.zeros(len(logits)).long()),
+    lambda logits: F.cross_entropy(logits / 2, torch.zeros(len(logits)).long()),
+    (lambda logits: -torch.log_softmax(logits, 0)[:, 0].mean(), "softmax over the queries"),
+    (lambda logits: -(logits.flatten().log_softmax(0).view_as(logits)[:, 0]).mean(), "softmax over all pairs"),
 ]
 
 

@@ -300,6 +300,16 @@ FIGURES = {
         {},
         ["CT reads 3 of 9 pairs, 1 of them positives", NASTY + " reads 9 of 9 pairs, 3 of them positives"],
     ),
+    "stages": (
+        [
+            {
+                "text first": ["base encoder", NASTY, "source labels"],
+                NASTY: ["base encoder", "a training with a long name"],
+            }
+        ],
+        {},
+        [f"text first: base encoder, then {NASTY}, then source labels", "then a training, long name"],
+    ),
     "loss_relations": (
         [],
         {},

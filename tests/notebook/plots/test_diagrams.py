@@ -42,6 +42,7 @@ def test_pictures_of_counts_are_grouped_by_thousands():
 BAD = {
     "one box": (lambda: plots.pipeline([("a", "b")]), "steps holds 1 boxes"),
     "counts that do not match": (lambda: plots.pipeline([("a", ""), ("b", "")], counts=[1, 2]), "counts holds 2 for 2"),
+    "a row without boxes": (lambda: plots.stages({"a": []}), "holds 0 boxes"),
     "a matrix of one": (lambda: plots.loss_relations(size=1), "size is 1"),
 }
 

@@ -1,0 +1,65 @@
+"""What notebooks 09 and 10 say in Markdown about papers, recipes and claims."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from course_lib.experiments import PROFILES
+from course_lib.recipes import gpl_margins
+
+NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
+
+TASK, ADAPTED = "average of six BEIR sets", "MS MARCO, then generated queries"
+
+
+def published(*rows):
+    return lambda p: [p.published(*row, TASK, model) for *row, model in rows]
+
+
+SENTENCES = {
+    "GenQ with hard negatives falls from {:.1f} to {:.1f}": published(
+        ("GenQ", ADAPTED, "DistilBERT"), ("GenQ, hard negatives", ADAPTED, "DistilBERT")
+    ),
+    "the same kind of negatives leads to {:.1f}": published(("GPL", ADAPTED, "DistilBERT")),
+    "BM25 re-ranked by the cross-encoder has {:.1f}": published(("BM25 and cross-encoder", "re-ranking", "")),
+}
+
+
+@pytest.mark.parametrize("template", SENTENCES)
+def test_numbers_are_those_of_the_paper(prose, template):
+    text = prose("09_gpl")
+    text.says(template, *SENTENCES[template](text))
+
+
+def test_what_notebook_09_says_of_the_recipes(prose):
+    text, recipe = prose("09_gpl"), PROFILES["cpu"].recipes["gpl"]
+    text.says("three times the steps and six times the queries")  # of the notebook's own run
+    assert recipe.options == {"length": 20**0.5} and PROFILES["full"].recipes["gpl"].options == {}
+    text.says("with $s^2 = 20$")
+    text.says("every second query gets *any* passage of the target")
+    assert PROFILES["cpu"].pseudo_labelling.random_negatives
+    text.says("the two lower layers of the base encoder. The cross-encoder that ships with the course has four.")
+    assert gpl_margins.WEAK_LAYERS == 2 and gpl_margins.LENGTH["cross-encoder"] == 96
+    text.says("The margins of the first and the third are brought to the mean")
+    assert list(gpl_margins.KINDS) == ["BM25's margins", "mined negatives alone", "a weak cross-encoder"]
+
+
+def test_what_notebook_10_says_of_the_recipes(prose):
+    text, recipes = prose("10_domain_adaptation"), PROFILES["cpu"].recipes
+    text.says("a peak rate of 5e-5")
+    assert recipes["cropping_gentle"].learning_rate == 5e-5 < recipes["cropping"].learning_rate
+    text.says("TSDAE trains [CLS], the labels train the mean")
+    assert (recipes["tsdae"].pooling, recipes["source"].pooling) == ("cls", "mean")
+
+
+@pytest.mark.parametrize("notebook", ["09_gpl", "10_domain_adaptation"])
+def test_a_notebook_keeps_to_its_limits(notebook):
+    cells = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
+    taught = [cell for cell in cells if "setup" not in cell.metadata.get("tags", [])]
+    words = sum(len(cell.source.split()) for cell in taught if cell.cell_type == "markdown")
+    lines = max(len(cell.source.splitlines()) for cell in taught if cell.cell_type == "code")
+    outputs = [output for cell in taught for output in cell.get("outputs", [])]
+    figures = sum("<img" in output.get("data", {}).get("text/html", "") for output in outputs)
+    assert (len(taught) <= 60, words <= 2500, lines <= 20, figures in (0, 5, 6, 7, 8)) == (True,) * 4
+    assert not [cell for cell in taught if "TODO" in cell.source]

@@ -18,8 +18,8 @@ from course_lib.experiments import (
     runs,
     stages,
 )
-from course_lib.recipes.recorded_runs import EXAMPLE
 from course_lib.recipes.reading_path import NOTEBOOKS
+from course_lib.recipes.recorded_runs import EXAMPLE
 
 TOY = '''
 from course_lib import functional

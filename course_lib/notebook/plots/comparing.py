@@ -79,9 +79,12 @@ def quality_by_cost(
 def _cost_panel(axes, points, levels):
     costs = np.array([point[0] for point in points.values()])
     right = costs.max() * 1.35
+    every = [*levels.values(), *(point[1] for point in points.values())]
+    near = 0.04 * (max(every) - min(every))
     for name, value in levels.items():
         axes.axhline(value, color=GREY, linestyle=LINES[1], linewidth=1.2)
-        axes.text(0, value, f" {words(name, 30, 1)}", color=GREY, va="bottom", fontsize=12)
+        below = any(0 < other - value < near for other in levels.values())  # above it there is no room for a name
+        axes.text(0, value, f" {words(name, 30, 1)}", color=GREY, va="top" if below else "bottom", fontsize=12)
     for i, (name, (cost, value, low, high, marked)) in enumerate(points.items()):
         colour = COLOURS[i % len(COLOURS)]
         axes.vlines(cost, low, high, color=colour, linewidth=1.5)

@@ -68,6 +68,7 @@ def compare(
     profile: ProfileOption = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Train with this many seeds.")] = None,
     sentences: Annotated[int | None, typer.Option(help="Train on this many sentences, not the profile's.")] = None,
+    method: Annotated[Path | None, typer.Option(help="A Python file with a method of your own (notebook 11).")] = None,
 ):
     """Train what the course teaches, measure it on held-out labels, print the comparison; finished runs are kept."""
     from course_lib import experiments
@@ -75,11 +76,12 @@ def compare(
     from course_lib.notebook.plots import comparison_picture
 
     try:
+        own = experiments.add_method(method) if method else None
         chosen = experiments.current_profile(profile)
         chosen = chosen if sentences is None else chosen.at_sentences(sentences)
         console.print(f"Profile: {chosen.name} ({chosen.purpose}). Ctrl-C stops; the same command continues.")
         seeds = range(seeds) if seeds else None
-        records = experiments.compare(chosen, methods, seeds, say=console.print)
+        records = experiments.compare(chosen, methods, seeds, say=console.print, own=own)
     except (ValueError, OSError, FloatingPointError) as error:
         _fail(error)
     if not records:

@@ -5,6 +5,7 @@ from importlib import import_module
 _OFFERED = {
     "comparison": ("COMPARISON", "compare"),
     "own_encoder": ("Adaptation", "adapt"),
+    "own_method": ("add_method", "compare_with"),
     "own_search": ("OwnSearch",),
     "profiles": ("PROFILES", "Profile", "PseudoLabelling", "Recipe", "current_profile"),
     "records": ("RunRecord", "load_shipped", "measure", "shipped_records", "shortened"),
@@ -21,7 +22,17 @@ _OFFERED = {
     "sweeps": ("SWEEPS", "Sweep"),
 }
 _MODULE_OF = {name: module for module, names in _OFFERED.items() for name in names}
-_MODULES = (*_OFFERED, "claims", "domain_adaptation", "model_card", "proxies", "published", "report", "starts")
+_MODULES = (
+    *_OFFERED,
+    "baselines",
+    "claims",
+    "domain_adaptation",
+    "model_card",
+    "proxies",
+    "published",
+    "report",
+    "starts",
+)
 __all__ = [*_MODULE_OF]
 
 

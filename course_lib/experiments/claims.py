@@ -1,4 +1,4 @@
-"""What the papers of TSDAE and GPL claim, each claim as a comparison of two recorded runs."""
+"""What the papers behind the methods claim, each claim as a comparison of two recorded runs."""
 
 from dataclasses import dataclass
 
@@ -6,20 +6,23 @@ from course_lib.evaluation import Difference, verdict
 from course_lib.experiments import published, report
 from course_lib.experiments.records import STS, load_shipped
 
-USEB, BEIR = "average of four USEB tasks", "average of six BEIR sets"  # tasks of published_results.csv
+# tasks of published_results.csv, and its name of an untuned model
+USEB, BEIR, BEIR_18 = "average of four USEB tasks", "average of six BEIR sets", "average of all 18 BEIR sets"
+SEVEN, DEV, UNTUNED = "average of seven STS tasks", "STS-B dev", "bert-base-uncased, first and last layer"
 RETRIEVAL = ("summary_to_description", "see_also", "questions")
-Published = tuple[str, str, str]  # method, setting and task in published_results.csv
+Published = tuple[str, ...]  # method, setting and task in published_results.csv, and the model where several fit
 
 
 @dataclass(frozen=True)
 class Claim:
     """One sentence of a paper: one way of training gives better vectors than another one.
 
-    paper: "TSDAE" (Wang et al., 2021) or "GPL" (Wang et al., 2022).
+    paper: "TSDAE" (Wang et al., 2021), "GPL" (Wang et al., 2022), "SimCSE" (Gao et al., 2021), "CT" (Carlsson et al.,
+        2021), "BEIR" (Thakur et al., 2021), or "ST" for the documentation of Sentence Transformers.
     text: the sentence, in words of the course.
     better, worse: names of recorded runs, as in `RunRecord.method`; "" where the course has no such run.
-    published: of `better` and of `worse`: (method, setting, task) in `data/published_results.csv`; () where the paper
-        gives the number in a figure or in the text only.
+    published: of `better` and of `worse`, as `published.value` takes them; () where the paper gives the number in a
+        figure or in the text only.
     tasks: keys of `RunRecord.results` on which the two are compared.
     reason: why the claim cannot be tested here; "" where it can.
     """
@@ -146,5 +149,67 @@ CLAIMS = (
         *("GPL", "With texts alone, an encoder stays below one with labels of another domain."),
         *("target-source", "target-cropping_long"),
         (("none", "MS MARCO, zero-shot", BEIR), ("ICT", "target texts only", BEIR)),
+    ),
+    Claim(
+        *("SimCSE", "On sentence similarity, SimCSE beats the encoder that it starts from.", "simcse", "base"),
+        (("SimCSE", "unsupervised", SEVEN), ("BERT", "no training", SEVEN, UNTUNED)),
+        tasks=(STS,),
+    ),
+    Claim(
+        *("SimCSE", "On sentence similarity, SimCSE beats whitening.", "simcse", "whitened"),
+        (("SimCSE", "unsupervised", SEVEN), ("BERT-whitening", "unsupervised", SEVEN)),
+        tasks=(STS,),
+    ),
+    Claim(
+        *("SimCSE", "On sentence similarity, SimCSE beats Contrastive Tension.", "simcse", "ct"),
+        (("SimCSE", "unsupervised", SEVEN), ("CT", "unsupervised", SEVEN)),
+        tasks=(STS,),
+    ),
+    Claim(
+        *("SimCSE", "One encoder beats two (two encoders: here CT with in-batch negatives).", "simcse", "ct_in_batch"),
+        (("SimCSE", "ablation: one encoder", DEV), ("SimCSE", "ablation: two encoders", DEV)),
+        tasks=(STS,),
+    ),
+    Claim(
+        *("SimCSE", "Dropout makes the difference: 0.1 beats none.", "simcse", "simcse-dropout-0"),
+        (("SimCSE", "ablation: dropout 0.1", DEV), ("SimCSE", "ablation: dropout 0", DEV)),
+        tasks=(STS,),
+    ),
+    Claim(
+        *("SimCSE", "Temperature 0.05 beats 1.", "simcse", "simcse-temperature-1"),
+        (("SimCSE", "ablation: temperature 0.05", DEV), ("SimCSE", "ablation: temperature 1", DEV)),
+        tasks=(STS,),
+    ),
+    Claim(
+        *("SimCSE", "At [CLS], a layer that is used in training only helps."),
+        published=(
+            ("SimCSE", "ablation: pooling CLS, head in training only", DEV),
+            ("SimCSE", "ablation: pooling CLS, no head", DEV),
+        ),
+        reason="no run here has that layer",
+    ),
+    Claim(
+        *("CT", "On sentence similarity, CT beats the encoder that it starts from.", "ct", "base"),
+        (("CT", "unsupervised", SEVEN), ("BERT", "no training", SEVEN, UNTUNED)),
+        tasks=(STS,),
+    ),
+    Claim(
+        *("ST", "On sentence similarity, CT with in-batch negatives beats CT.", "ct_in_batch", "ct"),
+        (("CT in-batch", "unsupervised", "STS-B"), ("CT", "unsupervised", "STS-B", "")),
+        tasks=(STS,),
+    ),
+    Claim(
+        *("BEIR", "BM25 beats an encoder with labels of another domain.", "target-bm25", "target-source"),
+        (("BM25", "no training", BEIR_18), ("none", "MS MARCO, zero-shot", BEIR_18)),
+    ),
+    Claim(
+        *("BEIR", "BM25 re-ranked by a cross-encoder beats BM25."),
+        published=(("BM25 and cross-encoder", "re-ranking", BEIR), ("BM25", "no training", BEIR)),
+        reason="the re-ranked row was not recorded",
+    ),
+    Claim(
+        *("BEIR", "Queries that are written for each document and indexed with it help BM25 (docT5query)."),
+        published=(("docT5query", "document expansion", BEIR_18), ("BM25", "no training", BEIR_18)),
+        reason="no row here adds queries to the index",
     ),
 )

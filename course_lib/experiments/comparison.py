@@ -19,6 +19,7 @@ def compare(
     seeds: Iterable[int] | None = None,
     progress: bool = True,
     say: Callable = print,
+    own: str | None = None,
 ) -> list[RunRecord]:
     """Run what has not been run, and give the records of the comparison, in the order of COMPARISON.
 
@@ -28,20 +29,25 @@ def compare(
     seeds: of the training; by default the profile's.
     progress: whether to show bars.
     say: called with one line before each run.
+    own: a method of your own, as `add_method` names it. It becomes the last row; of the others, only `methods` are
+        trained.
     Raises ValueError for another name, KeyboardInterrupt where a run is interrupted; the next call continues with it.
     """
     if unknown := next((m for m in methods or () if m not in COMPARISON), None):
         raise ValueError(f"there is no method {unknown!r}; choose one of {', '.join(COMPARISON)}")
-    records = []
+    rows, records = (*COMPARISON, own) if own else COMPARISON, []
+    chosen = [*(methods or ()), *([own] if own else ())]
+    unasked = profile.trains or STAGES
     if old := foreign_runs():
         say(f"{len(old)} runs of another version of the course are left alone; course doctor says more.")
     first = profile.trains or ()  # before the others: an interrupted call has then made the most useful
-    for method in dict.fromkeys(methods or sorted(COMPARISON, key=lambda name: (*first, name).index(name))):
+    names = chosen if methods else sorted(rows, key=lambda name: (*first, name).index(name))
+    for method in dict.fromkeys(names):
         run = as_run(method, profile, profile.seeds[0])
         if run.start == "minilm" and reference_folder() is None:
             say("all-MiniLM-L6-v2's weights are not on this machine: its row is left out.")
             continue
-        spared = not methods and run.stages and method not in (profile.trains or STAGES)
+        spared = run.stages and method not in (chosen or unasked)
         if spared and not run.is_trained():
             shipped = shipped_records(run)
             where = "as recorded in data/recorded-runs" if shipped else "not recorded with these settings"
@@ -51,4 +57,4 @@ def compare(
         for seed in (seeds or profile.seeds) if run.stages else (0,):
             say(f"{run.title}, seed {seed}" if run.stages else run.title)
             records.append(load_or_run(replace(run, seed=seed), progress=progress))
-    return sorted(records, key=lambda record: COMPARISON.index(record.method))
+    return sorted(records, key=lambda record: rows.index(record.method))

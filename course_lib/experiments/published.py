@@ -13,12 +13,13 @@ def rows() -> tuple[dict[str, str], ...]:
         return tuple(csv.DictReader(file))
 
 
-def value(method: str, setting: str, task: str) -> float:
-    """The first number with these entries.
+def value(method: str, setting: str, task: str, model: str | None = None) -> float:
+    """The first number with these entries; None for any model.
 
     Raises KeyError where there is none.
     """
     for row in rows():
-        if (row["method"], row["setting"], row["task"]) == (method, setting, task):
+        found = row["method"], row["setting"], row["task"]
+        if found == (method, setting, task) and model in (None, row["model"]):
             return float(row["value"])
     raise KeyError(f"published_results.csv has no {task!r} of {method!r}, {setting!r}")

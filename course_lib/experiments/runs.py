@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
+from course_lib.experiments.baselines import make_baseline
 from course_lib.experiments.profiles import Profile, Recipe
 from course_lib.experiments.records import STS, RunRecord, machine, measure, shipped_records, versions
 from course_lib.experiments.stages import DOMAINS, STAGES, Stage, load_cross_encoder, load_docs
-from course_lib.experiments.starts import STARTS, labelling_weights, start_folder, start_weights
+from course_lib.experiments.starts import BASELINES, STARTS, labelling_weights, start_folder, start_weights
 from course_lib.models import SentenceEncoder
 from course_lib.objectives import Objective
 from course_lib.search import BM25Search, ExactSearch, HybridSearch, Reranked, rank_bm25, rank_with
@@ -69,8 +70,8 @@ class Run:
                     raise ValueError(f"there is no {kind} {name!r}; choose among {', '.join(filter(None, known))}")
         for stage in (s for s in self.stages if STAGES[s].domain not in (None, self.domain)):
             raise ValueError(f"stage {stage!r} reads texts of the target; use it with domain='target'")
-        if self.start == "bm25" and self.stages:
-            raise ValueError("BM25 cannot be trained; start from base or minilm")
+        if self.start in ("bm25", *BASELINES) and self.stages:
+            raise ValueError(f"{STARTS[self.start]} cannot be trained; start from base or minilm")
         if self.changes and not self.stages:
             raise ValueError(f"changes is {self.changes}; without a stage there is no recipe to change")
         known = vars(self._given_recipe) | self._given_recipe.options if self.changes else {}
@@ -206,6 +207,8 @@ class Run:
             return self.train(progress=progress)[0]
         if self.start == "bm25":
             raise ValueError("BM25 has no encoder")
+        if self.start in BASELINES:
+            return make_baseline(self.start, replace(self, start="base").encoder(), DOMAINS[self.domain].sentences())
         return self._loaded(start_folder(self.start, self.profile), "cls" if self.start == "base_cls" else "mean")
 
     def _loaded(self, folder, pooling=None):

@@ -1,6 +1,7 @@
 """The one table of training stages, and what each of them reads.
 
-To add a method: write its objective, and give it a row in STAGES and a recipe in `profiles`.
+To add a method to the course: write its objective, and give it a row in STAGES and a recipe in `profiles`. A file of a
+reader's own becomes a stage by `own_method.add_method`.
 """
 
 from collections.abc import Callable
@@ -131,6 +132,7 @@ class Stage:
     domain: the only domain that its examples come from; None for any.
     times: how many times the profile's `target_passages` queries are generated for.
     bm25: whether margins are the mean of the cross-encoder's and BM25's.
+    code: of a method of your own, what its file is known by.
     """
 
     name: str
@@ -141,11 +143,12 @@ class Stage:
     domain: str | None = None
     times: int = 1
     bm25: bool = False
+    code: str = ""
 
     def settings(self, profile) -> dict:
-        """What its examples depend on beside the texts and the models."""
+        """What it depends on beside its recipe, the texts and the weights of its models."""
         if not self.models:
-            return {}
+            return {"code": self.code} if self.code else {}
         count, labelling = profile.target_passages, profile.pseudo_labelling.settings("cross_encoder" in self.models)
         return {"target_passages": count and self.times * count, **labelling, "bm25": self.bm25}
 

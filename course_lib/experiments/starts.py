@@ -12,7 +12,10 @@ STARTS = {
     "base": "Base encoder",
     "base_cls": "Base encoder, CLS",
     "minilm": "all-MiniLM-L6-v2 (supervised)",
+    "static": "Static vectors",
+    "whitened": "Base encoder, whitened",
 }
+BASELINES = ("static", "whitened")  # made of the base encoder; like BM25 they cannot be trained
 
 
 def start_folder(start: str, profile: Profile) -> str:

@@ -39,6 +39,7 @@ READING_PATH = {
     "08_genq": ("GenQ: a model writes the queries that your texts answer", 2),
     "09_gpl": ("GPL: a cross-encoder says how much better one passage answers than another", 2),
     "10_domain_adaptation": ("Combine the methods, and adapt a finished encoder to a new field", 2),
+    "11_performance_comparison": ("Compare all methods, weigh quality against cost, and add one of your own", 1.5),
     "12_your_own_text": ("Point it at a folder of your own: adapt, measure without labels, judge, search", 1.5),
 }
 # what JupyterLab would write as soon as it opens a notebook, and then show it as modified

@@ -16,6 +16,7 @@ from course_lib.experiments import (
     SWEEPS,
     Run,
     RunRecord,
+    add_method,
     as_run,
     load_docs,
     load_or_run,
@@ -23,7 +24,10 @@ from course_lib.experiments import (
     shipped_records,
 )
 from course_lib.models.minilm import reference_folder
+from course_lib.recipes.reading_path import NOTEBOOKS
 from course_lib.texts import hub
+
+EXAMPLE = add_method(NOTEBOOKS / "methods" / "word_repetition.py")  # a reader's own method, as notebook 11 adds it
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ _ADAPTED = (
 )
 # in the order of their value, as far as one row does not need another
 RECORDED = (
-    *(Row(name) for name in (*_COMPARED, "bm25", "base", "base_cls", "minilm")),
+    *(Row(name) for name in (*_COMPARED, "bm25", "base", "base_cls", "minilm", "static", "whitened", EXAMPLE)),
     # a value that the recipe has is the comparison's own run
     *(Row(s.row, changes=changes) for s in SWEEPS.values() for changes in s.settings.values() if changes),
     *(Row(name) for name in ("simcse_long", "tsdae_long", "cropping_long")),

@@ -5,6 +5,7 @@ is computed from the same data as the picture. Text from a corpus is drawn as it
 For a figure of your own: `with plots.style(): figure, axes = plt.subplots()`, then `plots.show(figure, alt)`.
 """
 
+from course_lib.notebook.plots.comparing import quality_by_cost, ranks
 from course_lib.notebook.plots.diagrams import loss_relations, pair_grids, pipeline, stages
 from course_lib.notebook.plots.labels import words
 from course_lib.notebook.plots.maps import sentence_map
@@ -57,6 +58,8 @@ __all__ = [
     "pipeline",
     "scatter",
     "pointer_map",
+    "quality_by_cost",
+    "ranks",
     "sentence_map",
     "similarity_heatmap",
     "stages",

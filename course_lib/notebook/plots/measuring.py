@@ -128,6 +128,7 @@ def intervals(panels: dict, title: str = "Intervals", reference: dict | None = N
                 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
             axes.set_yticks(range(len(rows)), [words(row, 44, 2) for row in rows])
             axes.set(title=words(heading, 60), ylim=(len(rows) - 0.4, -0.6))
+            axes.locator_params(axis="x", nbins=6)  # more labels than that may touch beside long names
             axes.tick_params(axis="y", length=0)
         headline(figure, title)
     told = [

@@ -856,6 +856,59 @@ RIGHT["gpl.margin_mse"] = [
 ]
 
 
+RIGHT["performance_comparison.conclusion"] = [
+    lambda low, high, smallest: (
+        "better"
+        if low > 0
+        else "worse"
+        if high < 0
+        else "no difference that matters"
+        if max(-low, high) < smallest
+        else "cannot tell"
+    ),
+    lambda low, high, smallest: {1: "better", -1: "worse"}.get(
+        (np.sign(low) + np.sign(high)) / 2,
+        ["cannot tell", "no difference that matters"][int(max(abs(low), abs(high)) < smallest)],
+    ),
+]
+
+
+def by_cholesky(x):
+    return np.mean(x, axis=0), np.linalg.inv(np.linalg.cholesky(np.cov(x, rowvar=False))).T
+
+
+def by_zca(x):
+    values, vectors = np.linalg.eigh(np.cov(x.T))
+    return x.mean(0), vectors @ np.diag(values**-0.5) @ vectors.T
+
+
+def by_svd(x):
+    _, singular, directions = np.linalg.svd(x - x.mean(0), full_matrices=False)
+    return x.mean(0, keepdims=True), directions.T / singular * len(x) ** 0.5
+
+
+RIGHT["performance_comparison.whitening"] = [by_cholesky, by_zca, by_svd]
+
+
+def by_sorting(costs, values):
+    points = sorted(set(zip(costs, values)), key=lambda point: (point[0], -point[1]))
+    kept, best = set(), -math.inf
+    for cost, value in points:
+        if value > best:
+            kept.add((cost, value))
+            best = value
+    return [point in kept for point in zip(costs, values)]
+
+
+def with_arrays(costs, values):
+    c, v = np.array(costs), np.array(values)
+    beats = (c[:, None] <= c) & (v[:, None] >= v) & ((c[:, None] < c) | (v[:, None] > v))
+    return (~beats.any(0)).tolist()
+
+
+RIGHT["performance_comparison.worth_it"] = [by_sorting, with_arrays]
+
+
 @pytest.mark.parametrize("name", EXERCISES)
 def test_another_right_answer_is_right(name):
     for function in RIGHT[name]:

@@ -974,6 +974,39 @@ def is_vague(outcome):
     return outcome.status == "wrong" and outcome.mistake is None and outcome.hint != ""
 
 
+# --------------------------------------------------------------------------- 11
+
+WRONG["performance_comparison.conclusion"] = [
+    lambda low, high, smallest: "better" if high > 0 else "worse",
+    lambda low, high, smallest: "better" if low > smallest else "worse" if high < -smallest else "cannot tell",
+    lambda low, high, smallest: "worse" if low > 0 else "better" if high < 0 else "cannot tell",
+    lambda low, high, smallest: (
+        "better" if low > 0 else "worse" if high < 0 else "no difference that matters" if -smallest < low else "?"
+    ),
+    (lambda low, high, smallest: ("worse", "cannot tell", "better")[(low > 0) - (high < 0) + 1], "never equal"),
+]
+
+WRONG["performance_comparison.whitening"] = [
+    lambda x: (np.zeros(x.shape[1]), np.linalg.inv(np.linalg.cholesky(np.cov(x.T))).T),
+    lambda x: (x.mean(0), np.linalg.inv(np.linalg.cholesky(np.cov(x.T)))),
+    lambda x: (x.mean(0), np.linalg.inv(np.cov(x.T))),
+    lambda x: (x.mean(0), np.eye(x.shape[1])),
+    lambda x: (np.median(x, 0), np.linalg.inv(np.linalg.cholesky(np.cov(x.T))).T),
+    lambda x: (x.mean(1), np.eye(x.shape[1])),
+    (lambda x: (x.mean(0), np.diag(np.var(x, axis=0, ddof=1) ** -0.5)), "each number on its own"),
+]
+
+WRONG["performance_comparison.worth_it"] = [
+    lambda costs, values: [cost == min(costs) for cost in costs],
+    lambda costs, values: [True for _ in costs],
+    lambda costs, values: [value > max(values) / 2 for value in values],
+    lambda costs, values: [
+        all(v < value for c, v in zip(costs, values) if c < cost) for cost, value in zip(costs, values)
+    ],
+    lambda costs, values: [i for i, v in enumerate(values) if v == max(values)],
+]
+
+
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     """{(exercise, number): (function, mistake to recognise or None, outcome)} of all wrong answers."""

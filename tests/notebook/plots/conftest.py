@@ -257,6 +257,22 @@ FIGURES = {
         {"reference": {"Difference": {"no difference": 0}}},
         ["TSDAE 0.480 (0.450 to 0.500)", "in pairs 0.020 (0.010 to 0.040)", NASTY],
     ),
+    "ranks": (
+        [{"TSDAE": {"a": 0.5, "b": 0.2}, NASTY: {"a": 0.4, "b": 0.2}, "CT": {"a": 0.3, "b": 0.6}}],
+        {"tasks": {"a": "Summary → description, ndcg@10", "b": NASTY}},
+        ["nDCG@10: TSDAE 0.500", NASTY + " 0.400, CT 0.300", "CT 0.600"],
+    ),
+    "quality_by_cost": (
+        [
+            {
+                "Minutes": {"TSDAE": (3.7, 0.47, 0.45, 0.48, True), NASTY: (4.0, 0.42, 0.41, 0.44, False)},
+                NASTY: {"TSDAE": (8960, 0.47, 0.45, 0.48, True)},
+            },
+            {"BM25": 0.52, NASTY: 0.3},
+        ],
+        {"ylabel": "Mean of four tasks"},
+        ["Minutes: TSDAE 4 for 0.470", "TSDAE 8,960", "BM25 at 0.520", NASTY],
+    ),
     "pointer_map": (
         [TOKENS, ["find", "the", "<script>", "[SEP]"], np.full((4, 10), 0.02) + 0.7 * np.eye(4, 10)],
         {},

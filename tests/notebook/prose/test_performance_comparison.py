@@ -1,0 +1,117 @@
+"""What notebook 11 says in Markdown about recorded runs, and its limits."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from course_lib.notebook import comparing
+
+SUMMARIES, SEE_ALSO, QUESTIONS, ACROSS, STSB = TASKS = (
+    "summary_to_description",
+    "see_also",
+    "questions",
+    "across_libraries",
+    "stsb",
+)
+SEARCH = TASKS[:4]
+TRAINED = ("mlm", "ct", "simcse", "ct_in_batch", "tsdae", "cropping")
+NOTEBOOK = "11_performance_comparison"
+
+
+def of(task, *runs):
+    return lambda p: [p.mean(run, task) for run in runs]
+
+
+def examples(p):
+    return comparing.sentences(p.records("cropping")) / comparing.sentences(p.records("tsdae"))
+
+
+SENTENCES = {
+    "five of the {} questions": lambda p: [len(p.records("tsdae")[0].results[QUESTIONS]["per_query"])],
+    "Cropping is the highest of them on summary → description, {:.3f} from {:.3f}": of(SUMMARIES, "cropping", "base"),
+    "BM25 is ahead of all of them there ({:.3f})": of(SUMMARIES, "bm25"),
+    "See also ({:.3f} against {:.3f})": of(SEE_ALSO, "bm25", "cropping"),
+    "far ahead on questions ({:.3f})": of(QUESTIONS, "minilm"),
+    "and STS-B ({:.3f})": of(STSB, "minilm"),
+    "changes questions from {:.3f} to {:.3f}": lambda p: [f(p.seeds("simcse", QUESTIONS)) for f in (min, max)],
+    "summary → description rises from {:.3f} to {:.3f}. But": of(SUMMARIES, "base", "whitened"),
+    "See also falls from {:.3f} to {:.3f}": of(SEE_ALSO, "base", "whitened"),
+    "and questions from {:.3f} to {:.3f}. A more": of(QUESTIONS, "base", "whitened"),
+    "on summary → description ({:.3f}) and questions": of(SUMMARIES, "static"),
+    "and questions ({:.3f}). Six layers": of(QUESTIONS, "static"),
+    "training took {:.0f} s with one seed of SimCSE and {:.0f} s with another": lambda p: [
+        f(run.seconds for run in p.records("simcse")) for f in (min, max)
+    ],
+    "was trained on {:.1f} times as many examples": lambda p: [examples(p)],
+    "seeds of SimCSE alone differ by {:.3f} on summary": lambda p: [
+        max(p.seeds("simcse", SUMMARIES)) - min(p.seeds("simcse", SUMMARIES))
+    ],
+    "after {:,} passages nothing changed": lambda p: [comparing.sentences(p.records("mlm"))],
+}
+
+
+@pytest.mark.parametrize("template", SENTENCES)
+def test_numbers_are_those_of_the_records(prose, template):
+    text = prose(NOTEBOOK)
+    text.says(template, *SENTENCES[template](text))
+
+
+def test_who_is_ahead(prose):
+    text = prose(NOTEBOOK)
+    text.says("every trained method but MLM is above the base encoder on summary → description, questions and STS-B")
+    for task in (SUMMARIES, QUESTIONS, STSB):
+        assert {text.verdict(run, "base", task) for run in TRAINED if run != "mlm"} == {"better"}
+    text.says("BM25 is ahead of every trained method on summary → description and See also")
+    assert {text.verdict(run, "bm25", task) for run in TRAINED for task in (SUMMARIES, SEE_ALSO)} == {"worse"}
+    text.says("questions TSDAE and cropping find more than BM25")
+    assert {text.verdict(run, "bm25", QUESTIONS) for run in ("tsdae", "cropping")} == {"better"}
+
+
+def test_places(prose):
+    text = prose(NOTEBOOK)
+    order = {task: sorted(TRAINED, key=lambda run: -text.mean(run, task)) for task in TASKS}
+    text.says("TSDAE, first on questions, is fourth on STS-B")
+    assert order[QUESTIONS][0] == "tsdae" and order[STSB][3] == "tsdae"
+    text.says('"Cropping is first on three tasks of five"')
+    assert sum(order[task][0] == "cropping" for task in TASKS) == 3
+    text.says("cropping has the highest mean on search, and TSDAE comes next with fewer examples")
+    means = {run: sum(text.mean(run, task) for task in SEARCH) for run in TRAINED}
+    assert sorted(means, key=means.get)[-2:] == ["tsdae", "cropping"] and examples(text) > 1
+    text.says("**No point reaches BM25's line.**")
+    assert max(means.values()) < sum(text.mean("bm25", task) for task in SEARCH)
+
+
+def test_baselines(prose):
+    text = prose(NOTEBOOK)
+    text.says("**Static vectors find more than the base encoder** on summary → description")
+    assert [text.verdict("static", "base", task) for task in (SUMMARIES, QUESTIONS)] == ["better", "better"]
+    assert text.verdict("whitened", "base", SUMMARIES) == "better"
+    text.says("But the other four tasks become worse")
+    assert {text.verdict("whitened", "base", task) for task in TASKS[1:]} == {"worse"}
+    text.says("SimCSE is above both on every task")
+    assert {text.verdict("simcse", start, task) for start in ("whitened", "static") for task in TASKS} == {"better"}
+    text.says("Over all questions and three seeds the order is the other way round")
+    assert text.verdict("tsdae", "simcse", QUESTIONS) == "better"
+    text.says("CT with in-batch negatives trains two encoders, SimCSE one, and its fewest seconds are fewer")
+    seconds = [comparing.fewest_seconds(text.records(run)) for run in ("ct_in_batch", "simcse")]
+    assert seconds[0] < seconds[1] < 2 * seconds[0]
+
+
+def test_negative_results(prose):
+    text = prose(NOTEBOOK)
+    assert text.verdict("mlm", "base", SEE_ALSO) == "cannot tell"
+    assert text.verdict("tsdae", "simcse", ACROSS) == "cannot tell"
+    text.says("**TSDAE against BM25** is worse, clearly")
+    assert text.verdict("tsdae", "bm25", SUMMARIES) == "worse"
+
+
+def test_the_notebook_keeps_to_its_limits():
+    cells = nbformat.read(Path(__file__).parents[3] / "notebooks" / f"{NOTEBOOK}.ipynb", 4).cells
+    words = sum(len(c.source.split()) for c in cells if c.cell_type == "markdown")
+    lines = max(len(c.source.splitlines()) for c in cells if c.cell_type == "code" and "setup" not in str(c.metadata))
+    figures = sum(
+        bool(re.search("<img ", o.get("data", {}).get("text/html", ""))) for c in cells for o in c.get("outputs", [])
+    )
+    assert (len(cells) <= 61, words <= 2500, lines <= 20, figures in (0, 5, 6, 7, 8)) == (True,) * 4

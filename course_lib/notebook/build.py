@@ -93,7 +93,7 @@ def _is_progress(output):
     data = output.get("data", {})
     text = output.get("text", "") or str(data.get("text/plain", ""))
     bar = re.search(r"\d+%\||it/s\]|step/s|0%\|", text) is not None
-    loading = "LOAD REPORT" in text  # of Transformers, with this machine's paths: BERT's pooler is missing, and not used
+    loading = "LOAD REPORT" in text  # of Transformers: BERT's pooler, which is not used, is missing from the file
     return bar or loading or ("application/vnd.jupyter.widget-view+json" in data and "text/html" not in data)
 
 

@@ -78,6 +78,12 @@ pair_ids = Exercise(
             "Both texts end with `sep`.",
         ),
         Mistake(
+            "[CLS] and [SEP] exchanged",
+            lambda query, text, cls, sep, max_length: _pair_ids(query, text, sep, cls, max_length),
+            "[CLS] stands where [SEP] belongs, and the other way round.",
+            "The sequence begins with `cls`; both texts end with `sep`.",
+        ),
+        Mistake(
             "no [SEP] between",
             _joined(frame=_without("between")),
             "There is no [SEP] between the two texts.",
@@ -189,6 +195,18 @@ relevance_loss = Exercise(
             _each_pair_alone,
             "Each pair is judged right or wrong on its own, so that the level of a query's logits counts.",
             "A softmax over the texts of one query compares them with each other only.",
+        ),
+        Mistake(
+            "a negative taken for the positive",
+            lambda logits: (logits.logsumexp(1) - logits[:, 1]).mean(),
+            "The text at position 1 of each row counts as the right one.",
+            "The positive is the first text of its row, at position 0.",
+        ),
+        Mistake(
+            "a temperature",
+            lambda logits: (torch.logsumexp(logits / 2, 1) - logits[:, 0] / 2).mean(),
+            "The logits are divided by 2 before the softmax.",
+            "A cross-encoder's logits need no temperature: take them as they are.",
         ),
         Mistake(
             "softmax over all pairs",

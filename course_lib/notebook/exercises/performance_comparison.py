@@ -263,6 +263,12 @@ worth_it = Exercise(
             "A cheaper method stays, too, if none that costs as little reaches its value.",
         ),
         Mistake(
+            "only the cheapest",
+            lambda costs, values: [cost == min(costs) for cost in costs],
+            "Only the cheapest method stays.",
+            "A dearer method stays, too, if none that costs as little reaches its value.",
+        ),
+        Mistake(
             "dear is good",
             _worth(lambda c, v, cost, value: c >= cost and v >= value and (c > cost or v > value)),
             "The direction of the cost is turned: a method is beaten by one that costs more.",

@@ -29,9 +29,11 @@ def ranks(methods: dict[str, dict], tasks: dict, title: str = "Places of the met
         axes = figure.subplots()
         for i, name in enumerate(names):
             axes.plot(places[i], MARKERS[i], color=COLOURS[i], linestyle=LINES[i], markersize=10)
-            axes.text(len(tasks) - 0.85, places[i, -1], words(name, 22, 1), color=COLOURS[i], va="center")
-            for x, value in enumerate(values[i]):
-                axes.text(x, places[i, x] - 0.2, f"{value:.2f}", ha="center", va="bottom", fontsize=12)
+            sharing = (places[:i] == places[i]).sum(0)  # how many methods before this one have the same places
+            height = places[i, -1] + 0.5 * sharing[-1]
+            axes.text(len(tasks) - 0.85, height, words(name, 22, 1), color=COLOURS[i], va="center")
+            for x in np.flatnonzero(sharing == 0):
+                axes.text(x, places[i, x] - 0.2, f"{values[i, x]:.2f}", ha="center", va="bottom", fontsize=12)
         axes.set_xticks(range(len(tasks)), [words(heading, 14) for heading in headings])
         axes.set_yticks(range(1, len(names) + 1))
         axes.set(ylabel="Place", xlim=(-0.4, len(tasks) + 0.2), ylim=(len(names) + 0.4, 0.3))
@@ -62,7 +64,7 @@ def quality_by_cost(
             if numbers(point, f"panels[{label!r}][{name!r}]", ndim=1)[0] <= 0:
                 raise ValueError(f"panels[{label!r}][{name!r}] costs {point[0]}; draw what costs nothing as a level")
     with style():
-        figure = Figure(figsize=(1.5 + 6.2 * len(panels), 6.2))
+        figure = Figure(figsize=(1.1 + 4.9 * len(panels), 5.6))
         for axes, (label, points) in zip(np.ravel(figure.subplots(1, len(panels), sharey=True)), panels.items()):
             _cost_panel(axes, points, levels)
             axes.set_xlabel(words(label, 50))

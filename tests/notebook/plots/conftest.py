@@ -324,7 +324,7 @@ FIGURES = {
             }
         ],
         {},
-        [f"text first: base encoder, then {NASTY}, then source labels", "then a training, long name"],
+        [f"text first: base encoder, then {NASTY}, then source labels", "then a training with a long name"],
     ),
     "loss_relations": (
         [],

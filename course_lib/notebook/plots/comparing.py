@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from course_lib.notebook.plots.checks import mapping, numbers
 from course_lib.notebook.plots.labels import measure, plain, short, words
@@ -94,4 +95,5 @@ def _cost_panel(axes, points, levels):
         label = axes.annotate(words(name, 24, 1), (cost, value), (9, 0), textcoords="offset points", va="center")
         label.set(color=colour, path_effects=[withStroke(linewidth=3, foreground="white")])
     axes.set_xlim(0, right)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")

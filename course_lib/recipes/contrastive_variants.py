@@ -3,7 +3,6 @@
 `python -m course_lib.recipes.contrastive_variants` trains those that have no record yet.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +18,8 @@ from course_lib.evaluation import ndcg_of_pairs
 from course_lib.models import SentenceEncoder
 from course_lib.objectives import Objective
 from course_lib.objectives.contrastive_tension import twin_of
-from course_lib.storage import DATA, write_atomically
+from course_lib.recipes import kept
+from course_lib.storage import DATA
 from course_lib.texts import python_docs
 from course_lib.training import TrainingConfig, train
 
@@ -167,25 +167,18 @@ def record_one(variant: str, seed: int, docs: python_docs.PythonDocs, config: Tr
 
 def load() -> dict[str, dict[str, dict]]:
     """What is recorded: {variant: {seed: what `record_one` returned}}, and {START: {"0": {"ndcg": …}}}."""
-    return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    return kept.load(RECORD)
 
 
 def main(variants: Sequence[str] = tuple(VARIANTS), seeds: Sequence[int] = SEEDS) -> None:
     """Train the variants that have no record yet, seed by seed; each is written as soon as it is finished."""
     docs = python_docs.load()
-    if START not in load():
-        base = experiments.as_run("base", experiments.PROFILES["cpu"]).encoder()
-        _add(START, 0, {"ndcg": by_query(base, docs)})
-    for seed, variant in product(seeds, variants):
-        if str(seed) not in load().get(variant, {}):
-            _add(variant, seed, record_one(variant, seed, docs))
-
-
-def _add(variant, seed, found):
-    records = load()
-    records.setdefault(variant, {})[str(seed)] = found
-    write_atomically(RECORD, json.dumps(records, ensure_ascii=False, separators=(",", ":")) + "\n")
-    print(f"{variant}, seed {seed}: nDCG@10 {mean(found['ndcg'].values()):.3f}", flush=True)
+    base = experiments.as_run("base", experiments.PROFILES["cpu"])
+    for kinds, of, make in (
+        ([START], [0], lambda *_: {"ndcg": by_query(base.encoder(), docs)}),
+        (variants, seeds, lambda variant, seed: record_one(variant, seed, docs)),
+    ):
+        kept.make_missing(RECORD, kinds, of, make, lambda found: f"nDCG@10 {mean(found['ndcg'].values()):.3f}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,9 +15,10 @@ from course_lib.experiments import PROFILES, Run, RunRecord, as_run, load_docs, 
 from course_lib.experiments import domain_adaptation as adaptation
 from course_lib.models import CrossEncoder
 from course_lib.objectives import Relevance
+from course_lib.recipes import kept
 from course_lib.recipes.source_models import LENGTH, lower_layers, with_negatives
 from course_lib.search import BM25Search
-from course_lib.storage import DATA, write_atomically
+from course_lib.storage import DATA
 from course_lib.training import TrainingConfig, train
 
 RECORD = DATA / "recorded-runs" / "gpl-margins.json"
@@ -111,19 +111,17 @@ def record_one(kind: str, run: Run) -> dict:
     objective.mark_similarity()
     tasks = adaptation.target_tasks(load_docs()).values()
     results = measure(objective.encoder, tasks, queries=run.profile.queries)
-    for result in results.values():
-        result["per_query"] = list(result["per_query"].values())  # in the order of the task
     return {
         "agreement": None if agreement is None else round(float(agreement), 3),
         "losses": [round(loss, 3) for loss in record.losses],
         "seconds": round(record.seconds),
-        "results": results,
+        "results": kept.without_queries(results),
     }
 
 
 def load() -> dict[str, dict[str, dict]]:
     """What is recorded: {kind: {seed: what `record_one` returned}}."""
-    return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    return kept.load(RECORD)
 
 
 def as_records() -> dict[str, list[RunRecord]]:
@@ -131,10 +129,7 @@ def as_records() -> dict[str, list[RunRecord]]:
     tasks, found = adaptation.target_tasks(load_docs()), {kind: [] for kind in KINDS}
     for kind, seeds in load().items():
         for seed, one in seeds.items():
-            results = {
-                task: {**result, "per_query": dict(zip(tasks[task].queries, result["per_query"], strict=True))}
-                for task, result in one["results"].items()
-            }
+            results = kept.with_queries(one["results"], tasks)
             found[kind].append(RunRecord(kind, f"GPL, {kind}", "cpu", int(seed), {}, {}, {}, {}, results))
     return found
 
@@ -145,14 +140,13 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS), help="only these")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="only these")
     options = parser.parse_args()
-    for seed in options.seeds:
-        for kind in options.kinds:
-            records = load()
-            if str(seed) in records.get(kind, {}):
-                continue
-            records.setdefault(kind, {})[str(seed)] = record_one(kind, gpl_run(seed))
-            write_atomically(RECORD, json.dumps(records, separators=(",", ":")) + "\n")
-            print(f"{kind}, seed {seed}: {records[kind][str(seed)]['seconds']} s", flush=True)
+    kept.make_missing(
+        RECORD,
+        options.kinds,
+        options.seeds,
+        lambda kind, seed: record_one(kind, gpl_run(seed)),
+        lambda found: f"{found['seconds']} s",
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 `python -m course_lib.recipes.small_language_models` trains those that have no record yet.
 """
 
-import json
 from dataclasses import replace
 
 import torch
@@ -11,8 +10,9 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
 
 from course_lib.models import SentenceEncoder
 from course_lib.objectives import MaskedLanguageModel
+from course_lib.recipes import kept
 from course_lib.recipes.base_encoder import FOLDER, held_out_loss
-from course_lib.storage import DATA, write_atomically
+from course_lib.storage import DATA
 from course_lib.texts import python_docs
 from course_lib.training import TrainingConfig, train
 
@@ -85,20 +85,19 @@ def record_one(kind: str, seed: int, docs: python_docs.PythonDocs, config: Train
 
 def load() -> dict[str, dict[str, dict]]:
     """What is recorded: {kind: {seed: what `record_one` returned}}."""
-    return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    return kept.load(RECORD)
 
 
 def main() -> None:
     """Train the models that have no record yet; each is written as soon as it is finished."""
     docs = python_docs.load()
-    for seed in SEEDS:
-        for kind in KINDS:
-            records = load()
-            if str(seed) in records.get(kind, {}):
-                continue
-            records.setdefault(kind, {})[str(seed)] = record_one(kind, seed, docs)
-            write_atomically(RECORD, json.dumps(records) + "\n")
-            print(f"{kind}, seed {seed}: held-out loss {records[kind][str(seed)]['held_out']}", flush=True)
+    kept.make_missing(
+        RECORD,
+        KINDS,
+        SEEDS,
+        lambda kind, seed: record_one(kind, seed, docs),
+        lambda found: f"held-out loss {found['held_out']}",
+    )
 
 
 if __name__ == "__main__":

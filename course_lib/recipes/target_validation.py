@@ -4,15 +4,15 @@
 `course_lib.recipes.recorded_runs` leaves the encoders there.
 """
 
-import json
 from collections.abc import Sequence
 
 from course_lib.experiments import Run, RunRecord, load_docs, load_or_run, measure, proxies
 from course_lib.experiments import domain_adaptation as adaptation
 from course_lib.models.minilm import reference_folder
+from course_lib.recipes import kept
 from course_lib.recipes.recorded_runs import RECORDED
 from course_lib.search import rank_bm25
-from course_lib.storage import DATA, write_atomically
+from course_lib.storage import DATA
 
 RECORD = DATA / "recorded-runs" / "target-validation.json"
 
@@ -38,12 +38,12 @@ def record_one(run: Run) -> dict:
     if not run.search:
         ranker = rank_bm25 if run.start == "bm25" else run.encoder(progress=False)
         results |= measure(ranker, proxy_tasks().values())
-    return {task: {**result, "per_query": list(result["per_query"].values())} for task, result in results.items()}
+    return kept.without_queries(results)
 
 
 def load() -> dict[str, dict]:
     """What is recorded: {name of the run: what `record_one` returned}."""
-    return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    return kept.load(RECORD)
 
 
 def as_records(runs: Sequence[Run]) -> dict[str, RunRecord]:
@@ -51,10 +51,7 @@ def as_records(runs: Sequence[Run]) -> dict[str, RunRecord]:
     known, tasks = load(), adaptation.target_tasks(load_docs(), split="validation") | proxy_tasks()
     found = {}
     for run in (run for run in runs if run.name in known):
-        results = {
-            task: {**result, "per_query": dict(zip(tasks[task].queries, result["per_query"], strict=True))}
-            for task, result in known[run.name].items()
-        }
+        results = kept.with_queries(known[run.name], tasks)
         found[run.name] = RunRecord(run.name, run.title, "cpu", 0, {}, {}, {}, {}, results)
     return found
 
@@ -65,7 +62,7 @@ def main() -> None:
         absent = run.start == "minilm" and reference_folder() is None
         if run.name in load() or absent or (run.stages and not run.is_trained()):
             continue
-        write_atomically(RECORD, json.dumps(load() | {run.name: record_one(run)}, separators=(",", ":")) + "\n")
+        kept.write(RECORD, load() | {run.name: record_one(run)})
         print(run.title, flush=True)
 
 

@@ -10,6 +10,7 @@ from course_lib.experiments import RunRecord
 from course_lib.experiments.claims import Claim
 from course_lib.experiments.records import STS
 from course_lib.experiments.report import difference, mean_value, training_seconds
+from course_lib.notebook.differences import with_interval
 from course_lib.notebook.tables import table
 
 Runs = dict[str, list[RunRecord]]  # {name: records, one per seed}
@@ -59,12 +60,7 @@ def first_places(records: Runs, tasks: Iterable[str]) -> Markdown:
 
 
 def _pair(first, second, found):
-    return [first[0].title, second[0].title, in_words(found), verdict(found)]
-
-
-def in_words(found: Difference) -> str:
-    """A difference with its interval."""
-    return f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+    return [first[0].title, second[0].title, with_interval(found), verdict(found)]
 
 
 def seed_intervals(runs: list[RunRecord], task: str) -> dict[str, tuple]:

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 
 from IPython.display import Markdown
 
-from course_lib.evaluation import verdict
+from course_lib.evaluation import Difference, verdict
 from course_lib.experiments import RunRecord
 from course_lib.experiments.report import difference, markdown_table, mean_value
 
@@ -55,4 +55,9 @@ def _cell(gain):
     if gain is None:
         return "–"
     said = {"better": "**better**", "worse": "**worse**"}.get(verdict(gain), verdict(gain))
-    return f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), {said}"
+    return f"{with_interval(gain)}, {said}"
+
+
+def with_interval(gain: Difference) -> str:
+    """A difference with its interval, as tables show it."""
+    return f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"

@@ -10,6 +10,7 @@ from course_lib.evaluation import bootstrap_interval, paired_bootstrap, verdict
 from course_lib.evaluation.significance import Difference
 from course_lib.experiments.proxies import Gain
 from course_lib.notebook import plots
+from course_lib.notebook.differences import with_interval
 from course_lib.notebook.plots import Picture
 from course_lib.notebook.tables import table
 from course_lib.recipes.own_text_trials import TRIALS
@@ -66,7 +67,7 @@ def changed_queries(task, before: Mapping, after: Mapping, each: int = 3) -> Mar
 
 def in_numbers(gain: Difference) -> str:
     """A difference with its interval and verdict."""
-    return f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), **{verdict(gain)}**"
+    return f"{with_interval(gain)}, **{verdict(gain)}**"
 
 
 def gains(found: Sequence[Gain]) -> Markdown:

@@ -6,6 +6,7 @@ from statistics import mean
 from IPython.display import Markdown
 
 from course_lib.evaluation import bootstrap_interval, paired_bootstrap, verdict
+from course_lib.notebook.differences import with_interval
 from course_lib.notebook.tables import table
 
 LAST = 8  # steps over which losses and scores are averaged
@@ -44,8 +45,7 @@ def decisions_table(recorded: Mapping[str, Mapping[str, dict]], decisions: Mappi
     for title, (ones, others) in decisions.items():
         gain = paired_bootstrap(*(_mean_by_query([recorded[name] for name in side]) for side in (ones, others)))
         each = [_value(recorded[one]) - _value(recorded[other]) for one, other in zip(ones, others)]
-        interval = f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        rows.append([title, interval, verdict(gain), ", ".join(f"{value:+.3f}" for value in each)])
+        rows.append([title, with_interval(gain), verdict(gain), ", ".join(f"{value:+.3f}" for value in each)])
     return table(["Decision", "nDCG@10, mean difference", "the first is", "in each pair of cells"], rows)
 
 

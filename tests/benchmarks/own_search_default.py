@@ -13,6 +13,7 @@ from course_lib import experiments
 from course_lib.evaluation import paired_bootstrap, verdict
 from course_lib.models import SentenceEncoder
 from course_lib.models.minilm import minilm_folder
+from course_lib.notebook.differences import with_interval
 from course_lib.search import BM25Search, CachedEncoder, ExactSearch, HybridSearch, rank_with
 from course_lib.storage import DATA
 from course_lib.texts.labelled_tasks import RetrievalTask, bucket
@@ -49,7 +50,7 @@ def main():
             print(f"{task.title}: {name} {results['value']:.3f} ({len(task.queries)} queries)")
         for a, b in combinations(reversed(makers), 2):
             gain = paired_bootstrap(found[a], found[b])
-            said = f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), {verdict(gain)}"
+            said = f"{with_interval(gain)}, {verdict(gain)}"
             print(f"{task.title}: {a} minus {b} {said}", flush=True)
 
 

@@ -28,12 +28,6 @@ def outputs(cells, source):
     return " ".join(str(o.get("text", "")) for o in cell.outputs) + " ".join(f"{list(d.values())}" for d in data)
 
 
-def test_it_is_short(cells):
-    assert len(cells) <= 40
-    assert sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown") <= 2500
-    assert all(len(cell.source.splitlines()) <= 20 for cell in cells if cell.cell_type == "code")
-
-
 def test_the_tasks_found_are_those_of_the_table(cells, prose):
     supervised, bm25, base, *_ = re.findall(r"\*\*(\d+) of (\d+)\*\*", outputs(cells, "found among the first five"))
     said = rf"for {supervised[0]} of {supervised[1]} (everyday )?tasks, BM25 for {bm25[0]}, and the base encoder"

@@ -1,6 +1,5 @@
 """Numbers that Markdown cells name: each is tied to its record, or to the paper's table, and must be equal."""
 
-import csv
 from pathlib import Path
 from statistics import mean
 
@@ -8,8 +7,8 @@ import nbformat
 import pytest
 
 from course_lib.evaluation import verdict
-from course_lib.experiments import load_shipped, report
-from course_lib.storage import DATA
+from course_lib.experiments import load_shipped, published, report
+from course_lib.notebook import comparing
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 
@@ -40,6 +39,10 @@ class Prose:
         """The result of every seed."""
         return [record.results[task]["value"] for record in self.records(run)]
 
+    def sentences(self, run):
+        """How many sentences a run was trained on."""
+        return comparing.sentences(self.records(run))
+
     def mean(self, run, task):
         """The mean result over the seeds."""
         return mean(self.seeds(run, task))
@@ -52,11 +55,8 @@ class Prose:
     @staticmethod
     def published(method, setting, task, model="bert-base-uncased"):
         """A number of `data/published_results.csv`."""
-        with open(DATA / "published_results.csv", encoding="utf-8", newline="") as file:
-            rows = [
-                tuple(row[k] for k in ("method", "setting", "task", "model", "value")) for row in csv.DictReader(file)
-            ]
-        (value,) = (float(row[-1]) for row in rows if row[:-1] == (method, setting, task, model))
+        wanted = {"method": method, "setting": setting, "task": task, "model": model}
+        (value,) = (float(row["value"]) for row in published.rows() if wanted.items() <= row.items())
         return value
 
 

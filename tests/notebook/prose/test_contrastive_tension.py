@@ -16,19 +16,11 @@ def rise(task):
     return lambda p: (p.mean("base", task), p.mean("ct", task))
 
 
-def sentences(run):
-    def seen(p):
-        recipe = p.records(run)[0].recipe
-        return recipe["steps"] * recipe["batch_size"]
-
-    return seen
-
-
 SENTENCES = {
     "on summary → description (nDCG@10 from {:.3f} to {:.3f})": rise(SUMMARIES),
     "questions (from {:.3f} to {:.3f})": rise(QUESTIONS),
     "STS-B (from {:.3f} to {:.3f})": rise(STSB),
-    "Both rivals saw more sentences ({:,} against {:,})": lambda p: [sentences(run)(p) for run in ("simcse", "ct")],
+    "Both rivals saw more sentences ({:,} against {:,})": lambda p: [p.sentences(run) for run in ("simcse", "ct")],
     "lie between {:.3f} and {:.3f}": lambda p: (min(p.seeds("ct", SUMMARIES)), max(p.seeds("ct", SUMMARIES))),
     "$\\frac78 \\log 2 = {:.3f}$": lambda p: [7 / 8 * math.log(2)],
     "$b$ should be $\\log \\frac17 = {:.2f}$": lambda p: [-math.log(7)],
@@ -54,7 +46,7 @@ def test_who_is_ahead(prose):
     text.says("It is below BM25 on all four search tasks, and below CT with in-batch negatives on all five")
     assert {text.verdict("ct", "bm25", task) for task in TASKS[:-1]} == {"worse"}
     assert {text.verdict("ct", "ct_in_batch", task) for task in TASKS} == {"worse"}
-    assert sentences("simcse")(text) == sentences("ct_in_batch")(text)
+    assert text.sentences("simcse") == text.sentences("ct_in_batch")
 
 
 def test_what_one_tower_and_two_do(prose):

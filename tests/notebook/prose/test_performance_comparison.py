@@ -1,9 +1,5 @@
 """What notebook 11 says in Markdown about recorded runs, and its limits."""
 
-import re
-from pathlib import Path
-
-import nbformat
 import pytest
 
 from course_lib.notebook import comparing
@@ -25,7 +21,7 @@ def of(task, *runs):
 
 
 def examples(p):
-    return comparing.sentences(p.records("cropping")) / comparing.sentences(p.records("tsdae"))
+    return p.sentences("cropping") / p.sentences("tsdae")
 
 
 SENTENCES = {
@@ -48,7 +44,7 @@ SENTENCES = {
     "seeds of SimCSE alone differ by {:.3f} on summary": lambda p: [
         max(p.seeds("simcse", SUMMARIES)) - min(p.seeds("simcse", SUMMARIES))
     ],
-    "after {:,} passages nothing changed": lambda p: [comparing.sentences(p.records("mlm"))],
+    "after {:,} passages nothing changed": lambda p: [p.sentences("mlm")],
 }
 
 
@@ -106,13 +102,3 @@ def test_negative_results(prose):
     assert text.verdict("tsdae", "simcse", ACROSS) == "cannot tell"
     text.says("**TSDAE against BM25** is worse, clearly")
     assert text.verdict("tsdae", "bm25", SUMMARIES) == "worse"
-
-
-def test_the_notebook_keeps_to_its_limits():
-    cells = nbformat.read(Path(__file__).parents[3] / "notebooks" / f"{NOTEBOOK}.ipynb", 4).cells
-    words = sum(len(c.source.split()) for c in cells if c.cell_type == "markdown")
-    lines = max(len(c.source.splitlines()) for c in cells if c.cell_type == "code" and "setup" not in str(c.metadata))
-    figures = sum(
-        bool(re.search("<img ", o.get("data", {}).get("text/html", ""))) for c in cells for o in c.get("outputs", [])
-    )
-    assert (len(cells) <= 61, words <= 2500, lines <= 20, figures in (0, 5, 6, 7, 8)) == (True,) * 4

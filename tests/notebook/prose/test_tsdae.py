@@ -15,14 +15,6 @@ def against(task, *runs):
     return lambda p: [p.mean(run, task) for run in runs]
 
 
-def sentences(run):
-    def seen(p):
-        recipe = p.records(run)[0].recipe
-        return recipe["steps"] * recipe["batch_size"]
-
-    return seen
-
-
 SENTENCES = {
     "rises from {:.3f} at [CLS] and {:.3f} with the mean to {:.3f}, questions": against(
         SUMMARIES, "base_cls", "base", "tsdae"
@@ -34,7 +26,7 @@ SENTENCES = {
     ),
     "See also ({:.3f} against {:.3f}) and questions": against(SEE_ALSO, "tsdae", "simcse"),
     "and questions ({:.3f} against {:.3f}), after fewer": against(QUESTIONS, "tsdae", "simcse"),
-    "after fewer sentences ({:,} against {:,})": lambda p: [sentences(run)(p) for run in ("tsdae", "simcse")],
+    "after fewer sentences ({:,} against {:,})": lambda p: [p.sentences(run) for run in ("tsdae", "simcse")],
     "on questions TSDAE is better ({:.3f} against {:.3f})": against(QUESTIONS, "tsdae", "bm25"),
     "lie between {:.3f} and {:.3f}": lambda p: (min(p.seeds("tsdae", SUMMARIES)), max(p.seeds("tsdae", SUMMARIES))),
     "ahead on See also ({:.3f} against {:.3f}), questions": against(SEE_ALSO, "tsdae", "tsdae_mean"),

@@ -102,7 +102,7 @@ def in_chunks(
     folder = (folder or cache_folder() / "stages") / f"{stage}-{fingerprint([settings, chunk, items])}"
     parts = [items[start : start + chunk] for start in range(0, len(items), chunk)]
     found = [_read(folder / f"{number:05}.jsonl", len(part)) for number, part in enumerate(parts)]
-    share, shares = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # as torchrun sets them
+    share, shares = own_share()
     mine = range(share, len(parts), shares)
     done = sum(len(found[number] or ()) for number in mine)
     total = sum(len(parts[number]) for number in mine)
@@ -120,18 +120,24 @@ def in_chunks(
             found[number] = [json.loads(line) for line in lines]
             bar.update(len(part))
     if shares > 1:
-        _wait_for_all()
+        wait_for_all()
         found = [_read(folder / f"{number:05}.jsonl", len(part)) for number, part in enumerate(parts)]
         if None in found:
             raise FileNotFoundError(f"{folder} does not hold every chunk; set COURSE_CACHE to a disk that all share")
     return [result for results in found for result in results]
 
 
-def _wait_for_all():
-    """Wait until every process that torchrun started has come here."""
-    from accelerate import PartialState  # torch, which a single process need not wait for
+def own_share() -> tuple[int, int]:
+    """The number of this process among those that torchrun started, from 0, and how many they are; else (0, 1)."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
-    PartialState().wait_for_everyone()
+
+def wait_for_all() -> None:
+    """Wait until every process that torchrun started has come here."""
+    if own_share()[1] > 1:
+        from accelerate import PartialState  # torch, which a single process need not wait for
+
+        PartialState().wait_for_everyone()
 
 
 def _read(path, count):

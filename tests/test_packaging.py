@@ -28,6 +28,8 @@ from course_lib.recipes.reading_path import READING_PATH, with_setup
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = [r for extra in PROJECT["optional-dependencies"].values() for r in extra]
+# imported by who needs them, with advice where they are missing
+FOR_SOME = [r for extra in ("documents", "scale") for r in PROJECT["optional-dependencies"][extra]]
 RANGES = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["dependencies"] + EXTRAS)}
 MAKEFILE = (ROOT / "Makefile").read_text()
 README = (ROOT / "README.md").read_text()
@@ -139,7 +141,7 @@ def sources(folder):
 @pytest.mark.parametrize(
     "folder, requirements",
     [
-        ("course_lib", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["documents"]),
+        ("course_lib", PROJECT["dependencies"] + FOR_SOME),
         ("notebooks", PROJECT["dependencies"]),
         ("tests", PROJECT["dependencies"] + EXTRAS),
     ],

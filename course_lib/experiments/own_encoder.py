@@ -20,13 +20,13 @@ from course_lib.experiments.stages import SHORTEST_SENTENCE, STAGES
 from course_lib.models import SentenceEncoder
 from course_lib.models.checks import check_choice
 from course_lib.models.minilm import MINILM, MINILM_NAMES, minilm_folder
+from course_lib.models.precision import autocast, choose_precision
 from course_lib.objectives import Objective
 from course_lib.storage import DATA, fingerprint, write_atomically
 from course_lib.texts.own_text import Passage
 from course_lib.texts.own_text.passages import size
 from course_lib.texts.prose import sentences_of_lines
 from course_lib.training import TrainingConfig, TrainingRecord, train
-from course_lib.training.config import autocast, choose_precision
 
 STATE, TRAINED = "course-adaptation.json", "training.json"  # in the folder of an adapted encoder
 METHODS = ("cropping", "simcse", "tsdae", "ct", "ct_in_batch")  # stages that need no label and train the vector itself

@@ -48,8 +48,11 @@ class ExactSearch:
     batch_size: texts per batch while encoding.
     progress: whether to show a bar while encoding; the encoder must then take `progress`.
     similarity: "cosine", "dot", or None for the encoder's own: its attribute `similarity` if it has one, else "cosine".
-    Memory: one float32 row per distinct text.
-    Raises ValueError for no texts and for another similarity, TypeError for a text that is not a string.
+    vectors: (N, d) embeddings of the texts that exist already, as `encode_to_file` returns them; of length 1 for
+        "cosine". They are used where they are, so that those in a file stay on the disk.
+    Memory: one float32 row per distinct text, and SCORES_HELD scores while searching.
+    Raises ValueError for no texts, for another similarity and for vectors that do not fit, TypeError for a text that is
+        not a string.
     """
 
     def __init__(
@@ -59,10 +62,15 @@ class ExactSearch:
         batch_size: int = 64,
         progress: bool = False,
         similarity: str | None = None,
+        vectors: np.ndarray | None = None,
     ):
         self.encoder, self.batch_size, self.similarity = encoder, batch_size, similarity_of(encoder, similarity)
         self.ids, self.texts = ids_and_texts(texts)
-        self.rows, self.row_of = EMBEDDINGS[self.similarity](encoder, self.texts, batch_size, progress)
+        if vectors is None:
+            self.rows, self.row_of = EMBEDDINGS[self.similarity](encoder, self.texts, batch_size, progress)
+        else:
+            _check_vectors(vectors, len(self.texts), self.similarity)
+            self.rows, self.row_of = vectors, np.arange(len(vectors))
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -89,6 +97,15 @@ class ExactSearch:
         The embeddings are left out: their last bits differ with the number of threads.
         """
         return {"ids": self.ids, "texts": self.texts, "similarity": self.similarity, "encoder": self.encoder}
+
+
+def _check_vectors(vectors, count, similarity):
+    """Raise ValueError for another shape, and for cosines of vectors that are not of length 1."""
+    if vectors.ndim != 2 or len(vectors) != count:
+        raise ValueError(f"vectors has shape {vectors.shape} for {count} texts; it must have one row per text")
+    lengths = np.linalg.norm(vectors[:: max(1, count // 1000)], axis=1)
+    if similarity == "cosine" and np.abs(lengths - 1).max() > 1e-3:
+        raise ValueError("vectors are not of length 1, as cosines need; make them with encode_to_file(normalize=True)")
 
 
 def similarity_of(encoder: Encoder, similarity: str | None = None) -> str:

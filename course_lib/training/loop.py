@@ -14,13 +14,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from tqdm.auto import tqdm
 
+from course_lib.models.precision import autocast, choose_precision
 from course_lib.objectives import Objective
 from course_lib.objectives.in_batch import InBatchObjective
 from course_lib.storage import fingerprint
 from course_lib.training.ahead import AHEAD, Collated, StepsAhead, ready_for_gpu, runs_ahead
 from course_lib.training.batches import Batches, mix_seeds
 from course_lib.training.checkpoint import Checkpoint
-from course_lib.training.config import TrainingConfig, autocast, choose_precision
+from course_lib.training.config import TrainingConfig
 from course_lib.training.dropout import cheaper_dropout
 from course_lib.training.evaluation import Best, Evaluation
 from course_lib.training.interrupts import defer_interrupt

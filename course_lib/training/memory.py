@@ -2,8 +2,9 @@
 
 import torch
 
+from course_lib.models.precision import autocast, choose_precision
 from course_lib.objectives import Objective
-from course_lib.training.config import TrainingConfig, autocast, choose_precision
+from course_lib.training.config import TrainingConfig
 from course_lib.training.optimizer import make_optimizer
 
 

@@ -110,8 +110,8 @@ def search(
     """Search your Python documentation, or your own text, by meaning.
 
     Of your own text, what was read and embedded is kept in the course's cache folder; after a change only the new
-    passages are embedded. Without --encoder, what all-MiniLM-L6-v2 and BM25 find is merged; where that model is not on
-    this machine or cannot read the language, BM25 searches alone, by words.
+    passages are embedded. Without --encoder, all-MiniLM-L6-v2 searches; where that model is not on this machine or
+    cannot read the language, BM25 does, by words.
     """
     from course_lib.search import Reranked
 

@@ -184,4 +184,4 @@ def conclusion(found: Sequence[Gain]) -> str:
             "Better than before only on first half → second half, which the training resembles; on heading → passage "
             "no difference can be told. That is not enough to call it better"
         )
-    return "No difference can be told from these queries: the start model is as good a choice"
+    return "No difference can be told from these queries: keep the start model"

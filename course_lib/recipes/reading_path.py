@@ -41,6 +41,7 @@ READING_PATH = {
     "10_domain_adaptation": ("Combine the methods, and adapt a finished encoder to a new field", 2),
     "11_performance_comparison": ("Compare all methods, weigh quality against cost, and add one of your own", 1.5),
     "12_your_own_text": ("Point it at a folder of your own: adapt, measure without labels, judge, search", 1.5),
+    "13_search_at_scale": ("Search a million texts: what it costs, what an index misses, and vectors of 48 bytes", 1.5),
 }
 # what JupyterLab would write as soon as it opens a notebook, and then show it as modified
 METADATA = {
@@ -61,7 +62,7 @@ import sys
 
 if "google.colab" in sys.modules:
     !git clone -q --depth 1 {address} /content/course
-    !pip install -q -e /content/course[base]
+    !pip install -q -e /content/course[base,scale]
     %cd /content/course/notebooks
     sys.path.insert(0, "/content/course")"""
 

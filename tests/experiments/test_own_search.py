@@ -211,8 +211,8 @@ def test_hybrid_is_short_for_two(notes, monkeypatch):
     assert merged.search("key", 4) == OwnSearch(notes, ["base", "bm25"]).search("key", 4)
 
 
-@pytest.mark.parametrize("folder, title", [(BASE, "all-MiniLM-L6-v2 (supervised) and BM25, merged"), (None, "BM25")])
-def test_what_nobody_chose_is_both_or_words_alone(notes, monkeypatch, folder, title):
+@pytest.mark.parametrize("folder, title", [(BASE, "all-MiniLM-L6-v2 (supervised)"), (None, "BM25")])
+def test_what_nobody_chose_is_by_meaning_or_by_words(notes, monkeypatch, folder, title):
     monkeypatch.setattr(own_search, "minilm_folder", lambda: folder)
     monkeypatch.setattr(own_search, "reference_folder", lambda: folder)
     found = OwnSearch(notes)

@@ -72,7 +72,7 @@ def quality_by_cost(
         figure.axes[0].set_ylabel(words(ylabel, 50))
         headline(figure, title)
     told = [
-        f"{plain(label)}: " + ", ".join(f"{plain(n)} {p[0]:,.0f} for {p[1]:.3f}" for n, p in points.items())
+        f"{plain(label)}: " + ", ".join(f"{plain(n)} {p[0]:,.3g} for {p[1]:.3f}" for n, p in points.items())
         for label, points in panels.items()
     ]
     told += [f"level line {plain(name)} at {short(value)}" for name, value in levels.items()]
@@ -96,4 +96,4 @@ def _cost_panel(axes, points, levels):
         label.set(color=colour, path_effects=[withStroke(linewidth=3, foreground="white")])
     axes.set_xlim(0, right)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.10g}")

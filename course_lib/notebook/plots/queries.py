@@ -18,7 +18,7 @@ def pointer_map(
     """Which tokens of a query are copied, and from where in the passage.
 
     passage, query: tokens, T and T' of them.
-    copied: (T', T), the share of each token of the query that is copied from each token of the passage.
+    copied: (T', T), (1 − g) × attention: the weight of each token of the passage in the choice of each token written.
     title: of the figure.
     Returns a Picture. Raises ValueError for another shape.
     """
@@ -34,14 +34,14 @@ def pointer_map(
         left.set_xticks(range(0, len(passage), every), [words(t, 16, 1) for t in passage[::every]], rotation=90)
         left.set_yticks(range(len(query)), [words(t, 16, 1) for t in query])
         left.set(xlabel="Token of the passage", ylabel="Token to be written", title="Copied from where")
-        figure.colorbar(image, ax=left, label="Share of the next token")
+        figure.colorbar(image, ax=left, label="(1 − g) × attention")
         right.barh(range(len(query)), 100 * whole, color=COLOURS[0])
-        right.set(xlim=(0, 100), xlabel="Copied (%)", title="How much")
+        right.set(xlim=(0, 100), xlabel="1 − g (%)", title="Pointer's weight")
         headline(figure, title)
     told = "; ".join(
         f"{quote(t)} {c:.2f}, most from {quote(passage[i])}" for t, c, i in zip(query, whole, copied.argmax(1))
     )
-    return show(figure, f"For each token to be written, the share that is copied and from where: {told}.")
+    return show(figure, f"For each token to be written, the pointer's weight and where it points: {told}.")
 
 
 def nuclei(
@@ -64,7 +64,8 @@ def nuclei(
     for name, p in drawn.items():
         if p.shape != (len(written), len(vocabulary)):
             raise ValueError(f"settings[{name!r}] has shape {p.shape}; it must be ({len(written)}, {len(vocabulary)})")
-    likely = np.argsort(-next(iter(drawn.values()))[0], kind="stable")[:first]
+    widest = max(drawn.values(), key=lambda p: (p[0] > 0).sum())  # it names tokens that a narrow setting leaves out
+    likely = np.argsort(-widest[0], kind="stable")[:first]
     sizes = {name: (p > 0).sum(1) for name, p in drawn.items()}
     with style():
         figure = Figure(figsize=(10.5, 5.8))

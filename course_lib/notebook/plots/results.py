@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
 from course_lib.experiments.report import table, task_titles
@@ -71,7 +72,7 @@ def gains(
     """
     series, rows = _series_and_rows(tasks)
     with style():
-        figure = Figure(figsize=(max(7.5, 2.5 + 3 * len(tasks)), 1.6 + 0.42 * len(rows)))
+        figure = Figure(figsize=(max(7.5, 2.5 + 3 * len(tasks)), 1.6 + 0.42 * max(3, len(rows))))
         grid = np.ravel(figure.subplots(1, len(tasks), sharey=True, sharex=same_scale))
         for axes, (heading, of) in zip(grid, tasks.items()):
             _gain_panel(axes, of, series, rows, words(baseline, 40))
@@ -245,7 +246,9 @@ def _bar_panel(axes, rows, task, heading, bm25):
     for y, row in enumerate(rows):
         value, low, high = row.get(task) or (0, 0, 0)
         axes.barh(y, value, 0.62, color=COLOURS[y % len(COLOURS)], alpha=0.75)
-        axes.plot((low, high), (y, y), color="black", linewidth=2)
+        axes.plot(
+            (low, high), (y, y), color="black", linewidth=2, path_effects=[withStroke(linewidth=4, foreground="white")]
+        )
         # values stand in a column of their own on the right, where neither bars nor the line of BM25 reach
         axes.text(
             0.99,

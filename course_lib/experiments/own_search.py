@@ -31,7 +31,8 @@ def default_encoders() -> list[str]:
 
     People ask questions in words of their own, and there the model alone is better than merged with BM25: nDCG@10 of
     the thirty everyday questions for choices is 0.610 against 0.503 (difference 0.107, 95 % interval 0.018 to 0.210),
-    and of twenty queries in two folders that were judged blind, 12 had an answer among the first five against 9.
+    and of thirty queries in three folders whose hits were judged blind, 22 had an answer among the first five against
+    17 (`recipes/own_text_trials.py`).
     Queries that share their words with the answer gain by merging (See also, 31 queries: +0.074, +0.027 to +0.131); of
     summaries (769) no difference can be told. `python -m tests.benchmarks.own_search_default` measures it again.
     """

@@ -99,8 +99,8 @@ def test_nothing_of_the_held_out_documents_is_trained_on(planned):
 
 
 @pytest.mark.parametrize("method", own_encoder.METHODS)
-def test_every_method_trains_and_keeps_the_pooling(planned, method):
-    adaptation = planned(method=method, start=str(DATA / "base-encoder"))
+def test_every_method_trains_and_keeps_the_pooling(planned, passages, method):
+    adaptation = planned(method=method, start=str(DATA / "base-encoder"), texts=passages[:300])
     pooling = adaptation.encoder.pooling
     record, _ = adaptation.run(progress=False)
     assert record.objective["name"] == type(adaptation.objective).__name__

@@ -230,9 +230,10 @@ class Page:
 # --------------------------------------------------------------------------- notebooks
 
 
-def test_notebook_00_runs_from_the_run_menu_and_its_search_box_answers(page):
+def test_notebook_00_runs_after_a_restart_and_its_search_box_answers(page):
     page.open("00_start_here.ipynb")
-    page.choose("Run", "Run All Cells")
+    page.choose("Kernel", "Restart Kernel and Run All Cells…")
+    page.find(".jp-Dialog .jp-mod-accept").click()
     page.run_to_the_end()
     assert "Profile: smoke" in page.output("start(").text
     before = page.output("widgets.search_box(").text
@@ -245,16 +246,6 @@ def saved(page, source):
     """The HTML of the outputs that a save would write for the first code cell with this in its source."""
     cells = "content.widgets.map(c => [c.model.sharedModel.source, JSON.stringify(c.model.sharedModel.outputs ?? [])])"
     return next(outputs for code, outputs in page.notebook(cells) if source.strip() in code)
-
-
-def test_notebook_05_runs_after_a_restart_and_its_slider_needs_no_kernel(page):
-    page.open("05_simcse.ipynb")
-    page.choose("Kernel", "Restart Kernel and Run All Cells…")
-    page.find(".jp-Dialog .jp-mod-accept").click()
-    page.run_to_the_end()
-    assert "Profile: smoke" in page.output("start(").text
-    page.notebook("sessionContext.shutdown()")
-    the_slider_answers(page)
 
 
 def the_slider_answers(page):

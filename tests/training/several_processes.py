@@ -10,6 +10,7 @@ import torch
 
 from course_lib import objectives
 from course_lib.models import CrossEncoder, SentenceEncoder
+from course_lib.search import encode_to_file
 from course_lib.storage import in_chunks
 from course_lib.training import TrainingConfig, train
 
@@ -112,5 +113,6 @@ if __name__ == "__main__":
             "lengths", TEXTS, lambda t, n: made.append(n) or [*map(len, t)], 0, 5, folder, False
         )
         found["made"] = made
+        found["encoded"] = encode_to_file(encoder(), TEXTS, folder / "vectors", chunk=5, progress=False).tolist()
         found["broken"] = message(FloatingPointError, lambda: trained(lambda e: Broken(e, dropout=0), TEXTS, CONFIG))
         (folder / f"{rank}.json").write_text(json.dumps(found))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from course_lib.search import encode_to_file
 from course_lib.training import train
 from tests.training import several_processes as work
 
@@ -57,6 +58,13 @@ def test_work_in_chunks_is_shared(two):
     first, second, _ = two
     assert first["lengths"] == second["lengths"] == [*map(len, work.TEXTS)]
     assert first["made"] == [0, 2, 4, 6] and second["made"] == [1, 3, 5, 7]
+
+
+def test_encoding_to_a_file_is_shared(two, tmp_path):
+    first, second, folder = two
+    alone = encode_to_file(work.encoder(), work.TEXTS, tmp_path, chunk=5, progress=False)
+    assert first["encoded"] == second["encoded"] == alone.tolist()  # the same batches, so the same numbers
+    assert len([*(folder / "vectors").iterdir()]) == 1  # the parts are gone
 
 
 def test_a_loss_that_is_no_number_in_one_process_ends_both(two):

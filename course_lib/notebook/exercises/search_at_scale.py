@@ -188,8 +188,8 @@ search_lists = Exercise(
     10,
     _search_lists,
     lambda: {
-        "two of five lists": _lists(1, 60, 5, 2, 6),
-        "three of eight lists": _lists(1, 200, 8, 3, 8),
+        "two of five lists": _lists(7, 60, 5, 2, 6),
+        "three of eight lists": _lists(161, 200, 8, 3, 8),
     },
     [
         Mistake(

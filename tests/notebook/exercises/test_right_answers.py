@@ -908,6 +908,53 @@ def with_arrays(costs, values):
 
 RIGHT["performance_comparison.worth_it"] = [by_sorting, with_arrays]
 
+# --------------------------------------------------------------------------- 13
+
+
+def bits_by_weights(vectors):
+    signs = (vectors > 0).astype(int).reshape(len(vectors), -1, 8)
+    return (signs * 2 ** np.arange(7, -1, -1)).sum(-1).astype(np.uint8)
+
+
+def bits_by_torch(vectors):
+    signs = (torch.from_numpy(vectors) > 0).reshape(len(vectors), -1, 8)
+    return (signs * 2 ** torch.arange(7, -1, -1)).sum(-1).to(torch.uint8)
+
+
+RIGHT["search_at_scale.to_bits"] = [bits_by_weights, bits_by_torch]
+
+
+def by_unpacking(query, rows):
+    return (np.unpackbits(query) != np.unpackbits(rows, axis=1)).sum(axis=1)
+
+
+def by_a_table(query, rows):
+    ones = np.array([bin(byte).count("1") for byte in range(256)])
+    return ones[query[None] ^ rows].sum(1)
+
+
+RIGHT["search_at_scale.hamming"] = [
+    by_unpacking,
+    by_a_table,
+    lambda query, rows: [sum(int(a ^ b).bit_count() for a, b in zip(query, row)) for row in rows],
+]
+
+
+def by_loop(query, rows, centres, list_of, breadth, k):
+    nearest = sorted(range(len(centres)), key=lambda c: -(centres[c] @ query))[:breadth]
+    read = [i for c in nearest for i in range(len(rows)) if list_of[i] == c]
+    return sorted(read, key=lambda i: -(rows[i] @ query))[:k]
+
+
+def by_masking(query, rows, centres, list_of, breadth, k):
+    scores = rows @ query
+    nearest = np.argsort(centres @ query)[::-1][:breadth]
+    scores[~np.isin(list_of, nearest)] = -np.inf
+    return np.argsort(scores)[::-1][:k]
+
+
+RIGHT["search_at_scale.search_lists"] = [by_loop, by_masking]
+
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_another_right_answer_is_right(name):

@@ -1006,6 +1006,36 @@ WRONG["performance_comparison.worth_it"] = [
     lambda costs, values: [i for i, v in enumerate(values) if v == max(values)],
 ]
 
+# --------------------------------------------------------------------------- 13
+
+WRONG["search_at_scale.to_bits"] = [
+    (lambda vectors: (vectors > 0).astype(np.uint8), "not packed"),
+    (lambda vectors: np.packbits(np.signbit(vectors), axis=1), "negative numbers are set"),
+    lambda vectors: np.packbits(vectors > vectors.mean(0), axis=1),
+    lambda vectors: np.packbits(vectors[:, ::-1] > 0, axis=1),
+    lambda vectors: 255 - np.packbits(vectors > 0, axis=1),
+]
+
+WRONG["search_at_scale.hamming"] = [
+    (lambda query, rows: (rows != query).sum(axis=-1), "bytes counted"),
+    lambda query, rows: np.bitwise_count(query ^ rows).sum(axis=1, dtype=np.uint8),
+    lambda query, rows: np.bitwise_count(query ^ rows).sum(axis=0),
+    lambda query, rows: np.bitwise_count(query | rows).sum(axis=1),
+    lambda query, rows: np.bitwise_count(query ^ rows).mean(axis=1),
+]
+
+WRONG["search_at_scale.search_lists"] = [
+    lambda query, rows, centres, list_of, breadth, k: np.argsort(-(centres[list_of] @ query), kind="stable")[:k],
+    lambda query, rows, centres, list_of, breadth, k: _listed(query, rows, centres, list_of, breadth + 1, k),
+    lambda query, rows, centres, list_of, breadth, k: _listed(query, rows, centres, list_of, breadth, k + 1),
+    lambda query, rows, centres, list_of, breadth, k: _listed(query, rows, centres, list_of, breadth, k)[::-1],
+]
+
+
+def _listed(query, rows, centres, list_of, breadth, k):
+    read = np.flatnonzero(np.isin(list_of, np.argsort(-(centres @ query))[:breadth]))
+    return read[np.argsort(-(rows[read] @ query))[:k]]
+
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):

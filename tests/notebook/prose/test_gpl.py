@@ -50,3 +50,13 @@ def test_what_notebook_10_says_of_the_recipes(prose):
     assert recipes["cropping_gentle"].learning_rate == 5e-5 < recipes["cropping"].learning_rate
     text.says("TSDAE trains [CLS], the labels train the mean")
     assert (recipes["tsdae"].pooling, recipes["source"].pooling) == ("cls", "mean")
+
+
+def test_what_notebook_09_says_of_the_recorded_run(prose):
+    text, tasks = prose("09_gpl"), ("summary_to_description", "see_also", "questions")
+    text.says("cannot be told from 0 on two tasks, and Questions, written by hand, got worse")
+    assert [text.verdict("target-source-gpl", "target-source", t) for t in tasks] == ["cannot tell"] * 2 + ["worse"]
+    both = [text.mean(f"target-source{stage}", "questions") for stage in ("", "-gpl")]
+    text.says("got worse (recorded: from {:.3f} to {:.3f})", *both)
+    text.says("below the recorded GenQ on all three tasks")
+    assert {text.verdict("target-source-gpl", "target-source-genq", task) for task in tasks} == {"worse"}

@@ -85,3 +85,28 @@ def test_who_is_ahead(prose):
     at_cls = {task: text.verdict("simcse_cls", "simcse", task) for task in (*SEARCH, STSB)}
     assert {t for t, said in at_cls.items() if said == "worse"} == {SUMMARIES, STSB}
     assert {t for t, said in at_cls.items() if said == "better"} == {SEE_ALSO}
+
+
+TASKS = ("summary_to_description", "see_also", "questions", "across_libraries", "stsb")
+
+
+def test_other_temperatures(prose):
+    text = prose("05_simcse")
+    for temperature in ("0.01", "1"):
+        assert {text.verdict(f"simcse-temperature-{temperature}", "simcse", task) for task in TASKS} == {"worse"}
+    text.says("Both 0.01 and 1 are worse than 0.05 on all five tasks")
+    found = [text.mean(run, TASKS[0]) for run in ("simcse-temperature-0.01", "simcse-temperature-1", "simcse")]
+    text.says("summary → description {:.3f} and {:.3f} against {:.3f}", *found)
+    stsb = [text.mean(run, "stsb") for run in ("simcse-temperature-1", "base")]
+    text.says("STS-B even falls below its start, to {:.3f}", stsb[0])
+    assert stsb[0] < stsb[1]
+
+
+def test_no_dropout(prose):
+    text, run = prose("05_simcse"), "simcse-dropout-0"
+    text.says("is worse ({:.3f} against {:.3f}, one seed)", *(text.mean(r, TASKS[0]) for r in (run, "simcse")))
+    text.says("on the other four tasks we cannot tell")
+    assert [text.verdict(run, "simcse", task) for task in TASKS] == ["worse"] + ["cannot tell"] * 4
+    base = text.mean("base", TASKS[0])
+    text.says("Most of the gain over the base encoder's {:.3f} is still there", base)
+    assert text.mean(run, TASKS[0]) - base > 0.5 * (text.mean("simcse", TASKS[0]) - base)

@@ -27,7 +27,7 @@ from course_lib.models.minilm import reference_folder
 from course_lib.recipes.reading_path import NOTEBOOKS
 from course_lib.texts import hub
 
-EXAMPLE = add_method(NOTEBOOKS / "methods" / "word_repetition.py")  # a reader's own method, as notebook 11 adds it
+EXAMPLES = ("word_repetition", "momentum_queue", "two_templates")  # methods of a reader, as notebook 11 adds one
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Row:
 
     def runs(self) -> list[Run]:
         """The row's runs, one per seed."""
+        if self.names in EXAMPLES:
+            add_method(NOTEBOOKS / "methods" / f"{self.names}.py")
         first = as_run(self.names, PROFILES[self.profile], domain=self.domain, changes=self.changes)
         return [replace(first, seed=seed) for seed in (self.seeds if first.stages else (0,))]
 
@@ -61,7 +63,7 @@ _ADAPTED = (
 )
 # in the order of their value, as far as one row does not need another
 RECORDED = (
-    *(Row(name) for name in (*_COMPARED, "bm25", "base", "base_cls", "minilm", "static", "whitened", EXAMPLE)),
+    *(Row(name) for name in (*_COMPARED, "bm25", "base", "base_cls", "minilm", "static", "whitened", *EXAMPLES)),
     # a value that the recipe has is the comparison's own run
     *(Row(s.row, changes=changes) for s in SWEEPS.values() for changes in s.settings.values() if changes),
     *(Row(name) for name in ("simcse_long", "tsdae_long", "cropping_long")),

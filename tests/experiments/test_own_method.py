@@ -6,6 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from course_lib import functional
 from course_lib.cli import app
 from course_lib.experiments import (
     PROFILES,
@@ -19,7 +20,7 @@ from course_lib.experiments import (
     stages,
 )
 from course_lib.recipes.reading_path import NOTEBOOKS
-from course_lib.recipes.recorded_runs import EXAMPLE
+from course_lib.recipes.recorded_runs import EXAMPLES, Row
 
 TOY = '''
 from course_lib import functional
@@ -128,13 +129,61 @@ def test_a_method_may_read_passages(tmp_path, docs):
     assert set(run.examples()) <= set(docs.train.passages)
 
 
+TEXTS = ["Sort an array in place and return nothing.", "Join two tables on a column that both have."]
+
+
+def example(name, encoder, **options):
+    """The objective of an example that ships."""
+    Row(name).runs()
+    return STAGES[name].objective(encoder, **options)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_short_trains_and_has_a_record(name, shallow):
+    assert len((NOTEBOOKS / "methods" / f"{name}.py").read_text().splitlines()) < 120
+    objective = example(name, shallow()).train()
+    loss = objective(objective.collate(TEXTS, torch.Generator().manual_seed(0)))
+    loss.backward()
+    assert loss > 0 and all(p.grad is not None for p in objective.encoder.transformer.encoder.parameters())
+    assert load_shipped(name)
+
+
+def test_the_queue_holds_the_last_batches_of_a_slow_encoder(shallow):
+    objective = example("momentum_queue", shallow(), length=3, momentum=0.9).train()
+    start = [p.clone() for p in objective.slow.parameters()]
+    with torch.no_grad():
+        for p in objective.encoder.parameters():
+            p.add_(1.0)
+        first, second = (objective.collate([text], None) for text in TEXTS)
+        objective(first)
+        assert int(objective.filled) == 1
+        for p, before in zip(objective.slow.parameters(), start):
+            torch.testing.assert_close(p, before + 0.1)
+        objective(second)
+        objective.slow.eval()
+        newest = objective.queue[0].clone()
+        torch.testing.assert_close(newest, objective.slow(second)[0])
+        plain = functional.info_nce(*(objective.encoder.eval()(first) for _ in range(2)), 0.05)
+        assert objective.eval()(first) > plain == 0  # one text alone has no negative but those of the queue
+        for _ in range(4):
+            objective.train()(second)
+        assert int(objective.filled) == 3 and len(objective.queue) == 3
+
+
+def test_a_template_is_around_each_sentence_and_not_in_its_vector(shallow):
+    objective = example("two_templates", shallow())
+    batch = objective.collate(TEXTS, None)
+    for prefix in ("", "other_"):
+        ids, own = batch[f"{prefix}input_ids"], batch[f"{prefix}own"]
+        for row, mask, text in zip(ids, own, TEXTS):
+            assert row[mask.bool()].tolist() == objective.encoder.tokenizer.encode(text)[1:-1]
+            assert objective.encoder.tokenizer.mask_token_id in row.tolist()
+    assert not torch.equal(batch["input_ids"], batch["other_input_ids"])
+
+
 def test_the_example_repeats_tokens_of_one_view(shallow):
-    assert (
-        EXAMPLE == "word_repetition" and len((NOTEBOOKS / "methods" / f"{EXAMPLE}.py").read_text().splitlines()) < 120
-    )
-    objective = STAGES[EXAMPLE].objective(shallow())
-    texts = ["Sort an array in place and return nothing.", "Join two tables on a column that both have."]
-    batches = [objective.collate(texts, torch.Generator().manual_seed(seed)) for seed in range(20)]
+    objective = example("word_repetition", shallow())
+    batches = [objective.collate(TEXTS, torch.Generator().manual_seed(seed)) for seed in range(20)]
     lengths = {int(b["repeated_attention_mask"][0].sum() - b["attention_mask"][0].sum()) for b in batches}
     inner = int(batches[0]["attention_mask"][0].sum()) - 2
     assert lengths == set(range(max(2, int(0.32 * inner)) + 1))
@@ -142,4 +191,3 @@ def test_the_example_repeats_tokens_of_one_view(shallow):
         ids, repeated = (batch[name][0][batch[name][0] > 0].tolist() for name in ("input_ids", "repeated_input_ids"))
         without = [t for place, t in enumerate(repeated) if not place or t != repeated[place - 1]]
         assert without == ids  # each repeated token stands beside its copy
-    assert torch.isfinite(objective(batches[0])) and load_shipped(EXAMPLE)

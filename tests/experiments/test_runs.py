@@ -22,7 +22,7 @@ from course_lib.experiments import (
     stages,
 )
 from course_lib.experiments import records as records_module
-from course_lib.recipes.recorded_runs import EXAMPLE
+from course_lib.recipes.recorded_runs import EXAMPLES
 from course_lib.texts import hub
 
 
@@ -275,7 +275,7 @@ def test_shipped_records_are_found_by_todays_recipes():
         assert of_row.name == record.method and of_row.title == record.title
         assert record in records_module.shipped_records(of_row), path.name
         assert path.name == f"cpu-{of_row.name}-{record.seed}.json"
-    assert set(seeds) >= {*comparison.COMPARISON, EXAMPLE, "static", "whitened", "target-bm25", "target-minilm"}
+    assert set(seeds) >= {*comparison.COMPARISON, *EXAMPLES, "static", "whitened", "target-bm25", "target-minilm"}
     assert all(found == list(range(len(found))) for found in seeds.values())
     changed = dataclasses.replace(
         cpu, recipes=cpu.recipes | {"simcse": dataclasses.replace(cpu.recipes["simcse"], steps=9)}

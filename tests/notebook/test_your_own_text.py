@@ -1,5 +1,6 @@
 """Notebook 12: its limits, its tables, and the numbers that it names."""
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from course_lib.evaluation.significance import Difference
 from course_lib.experiments import proxies
 from course_lib.experiments.proxies import HEADINGS, Gain
 from course_lib.notebook import own_text as shown
+from course_lib.storage import DATA
 from course_lib.texts import own_text
 from course_lib.texts.own_text import Passage
 
@@ -120,3 +122,40 @@ def test_every_search_of_a_trial_was_judged_five_times_per_query():
             assert all(len(query[s]) == 5 and set(query[s]) <= {0, 1} for s in (*shown.SEARCHES, "hybrid_after"))
     assert "| all |" in shown.trials_by_judgement(collections).data
     assert shown.trials_by_proxies(collections).data.count("→") >= 3
+
+
+# --------------------------------------------------------------------------- what the Markdown says of records
+
+
+def test_what_is_said_of_the_three_folders(prose):
+    trials = json.loads((DATA / "recorded-runs" / "own-text-trials.json").read_text("utf-8"))
+    queries = [of for trial in trials for of in trial["queries"]]
+    found = {name: sum(any(of[name]) for of in queries) for name in ("before", "after", "bm25", "hybrid")}
+    verdicts = [gain["verdict"] for trial in trials for gain in trial["gains"]]
+    assert len(trials) == 3 and len(queries) == 30 and verdicts.count("better") == 4 and len(verdicts) == 6
+    text = prose
+    assert f"for {found['before']} queries, after it for {found['after']}; BM25 for {found['bm25']}," in text
+    assert f"merged search for {found['hybrid']}." in text and "better in four of six cases" in text
+
+
+def test_what_is_said_of_the_study(prose):
+    study, text = json.loads((DATA / "recorded-runs" / "proxy-study.json").read_text("utf-8")), prose
+
+    def sides(pair, *tasks):
+        """Better, worse or neither, by the interval of each task: 1, -1 or 0."""
+        return [(low > 0) - (high < 0) for _, low, high in (pair["differences"][task] for task in tasks)]
+
+    def agreements(proxy, label):
+        both = [sides(pair, proxy, label) for pair in study["pairs"]]
+        told = [(a, b) for a, b in both if b]
+        return len(told), sum(a == b for a, b in told), sum(a == -b for a, b in told)
+
+    for label, opposite in (("summary_to_description", 2), ("questions", 1)):
+        assert agreements("half_to_half", label) == (14, 13, 0)
+        assert agreements("heading_to_passage", label)[2] == opposite
+    assert "for 13 of 14 pairs, and never the opposite one" in text
+    assert "opposite to the summaries for two pairs and to the questions for one" in text
+    of = {pair["systems"][1]: pair for pair in study["pairs"] if pair["systems"][0] == "minilm"}
+    tasks = ("heading_to_passage", "summary_to_description", "questions")
+    assert sides(of["minilm-cropping_gentle-steps-20"], *tasks) == [-1, 0, 0]  # the second of the pair is better
+    assert sides(of["minilm-simcse-steps-20"], *tasks) == [-1, 1, 1]

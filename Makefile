@@ -12,6 +12,8 @@ OFFLINE := HF_HUB_OFFLINE=1
 PARALLEL := -n 2 --dist loadfile
 # by name: by number of tests, as xdist would have it, the long file of few tests comes last and one core waits for it
 BY_NAME := --no-loadscope-reorder
+# what takes longest is said at the end, so that the whole can be kept within 15 minutes
+SLOWEST := --durations=25
 ONE_THREAD := OMP_NUM_THREADS=1
 # JupyterLab would ask its makers for news and updates, and you whether it may; nothing of the course leaves the machine
 QUIET := --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
@@ -37,12 +39,12 @@ course: .venv/ready  ## prepare the corpus, train what the course teaches, print
 	$(BIN)/course compare $(ARGS)
 
 test: lint  ## lint, unit, oracle and property tests, then every notebook in the smoke profile; no network
-	$(OFFLINE) $(ONE_THREAD) $(BIN)/python -m pytest tests --ignore=tests/benchmarks $(PARALLEL) $(BY_NAME)
+	$(OFFLINE) $(ONE_THREAD) $(BIN)/python -m pytest tests --ignore=tests/benchmarks $(PARALLEL) $(BY_NAME) $(SLOWEST)
 	$(OFFLINE) $(ONE_THREAD) COURSE_PROFILE=smoke $(BIN)/python -m pytest notebooks $(PARALLEL) \
-		--nbval-lax --nbval-current-env --nbval-cell-timeout=300
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(SLOWEST)
 
 quick: lint  ## lint and the unit tests that need no browser, notebook, pipeline or other library
-	$(OFFLINE) $(ONE_THREAD) $(BIN)/python -m pytest tests --ignore=tests/benchmarks -m "not slow" $(PARALLEL) $(BY_NAME)
+	$(OFFLINE) $(ONE_THREAD) $(BIN)/python -m pytest tests --ignore=tests/benchmarks -m "not slow" $(PARALLEL) $(BY_NAME) $(SLOWEST)
 
 lint: .venv/ready  ## check names, imports and layout of the code with ruff
 	$(BIN)/ruff check .

@@ -69,6 +69,7 @@ def compare(
     seeds: Annotated[int | None, typer.Option(min=1, help="Train with this many seeds.")] = None,
     sentences: Annotated[int | None, typer.Option(help="Train on this many sentences, not the profile's.")] = None,
     method: Annotated[Path | None, typer.Option(help="A Python file with a method of your own (notebook 11).")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Train every method, with three seeds; hours.")] = False,
 ):
     """Train what the course teaches, measure it on held-out labels, print the comparison; finished runs are kept."""
     from course_lib import experiments
@@ -80,8 +81,8 @@ def compare(
         chosen = experiments.current_profile(profile)
         chosen = chosen if sentences is None else chosen.at_sentences(sentences)
         console.print(f"Profile: {chosen.name} ({chosen.purpose}). Ctrl-C stops; the same command continues.")
-        seeds = range(seeds) if seeds else None
-        records = experiments.compare(chosen, methods, seeds, say=console.print, own=own)
+        seeds = range(seeds or 3) if seeds or full else None
+        records = experiments.compare(chosen, methods, seeds, say=console.print, own=own, full=full)
     except (ValueError, OSError, FloatingPointError) as error:
         _fail(error)
     if not records:

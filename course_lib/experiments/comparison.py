@@ -20,6 +20,7 @@ def compare(
     progress: bool = True,
     say: Callable = print,
     own: str | None = None,
+    full: bool = False,
 ) -> list[RunRecord]:
     """Run what has not been run, and give the records of the comparison, in the order of COMPARISON.
 
@@ -31,13 +32,14 @@ def compare(
     say: called with one line before each run.
     own: a method of your own, as `add_method` names it. It becomes the last row; of the others, only `methods` are
         trained.
+    full: whether to train here, too, what would be shown as recorded.
     Raises ValueError for another name, KeyboardInterrupt where a run is interrupted; the next call continues with it.
     """
     if unknown := next((m for m in methods or () if m not in COMPARISON), None):
         raise ValueError(f"there is no method {unknown!r}; choose one of {', '.join(COMPARISON)}")
     rows, records = (*COMPARISON, own) if own else COMPARISON, []
     chosen = [*(methods or ()), *([own] if own else ())]
-    unasked = profile.trains or STAGES
+    unasked = STAGES if full else profile.trains or STAGES
     if old := foreign_runs():
         say(f"{len(old)} runs of another version of the course are left alone; course doctor says more.")
     first = profile.trains or ()  # before the others: an interrupted call has then made the most useful

@@ -246,6 +246,9 @@ def test_what_is_trained_unasked_is_trained_first(monkeypatch):
     shown = compare(profile, progress=False, say=lambda line: None)
     assert trained == ["cropping", "simcse", "bm25"]
     assert [r.method for r in shown] == ["bm25", "simcse", "cropping"]
+    trained.clear()
+    compare(profile, seeds=range(2), progress=False, say=lambda line: None, full=True)
+    assert trained == ["cropping", "cropping", "simcse", "simcse", "bm25", "mlm", "mlm"]
 
 
 def test_what_trains_nothing_is_measured_only_where_no_record_fits(records, tmp_path, monkeypatch):

@@ -43,8 +43,8 @@ class ApproximateSearch(ExactSearch):
         self.kind, self.breadth = index, BREADTH[index] if breadth is None else breadth
         check_k(self.breadth)
         self.index = _kept_index(index, self.rows)
-        order = np.argsort(self.row_of, kind="stable")  # the texts of row 0, then those of row 1, …
-        self._texts_of = np.split(order, np.cumsum(np.bincount(self.row_of, minlength=len(self.rows)))[:-1])
+        self._order = np.argsort(self.row_of, kind="stable")  # the texts of row 0, then those of row 1, …
+        self._ends = np.cumsum(np.bincount(self.row_of, minlength=len(self.rows)))  # where those of each row end
 
     def search(self, query: str | list[str], k: int = 10) -> Hits:
         """Find the best texts for a query, or for each of several; as `ExactSearch.search`, but some may be missed."""
@@ -76,8 +76,12 @@ class ApproximateSearch(ExactSearch):
     def _hits(self, query, candidates, k):
         rows = np.sort(candidates[candidates >= 0])
         scores = self.rows[rows] @ query
-        found = [(i, scores[n]) for n in top(scores, k) for i in self._texts_of[rows[n]]]
+        found = [(i, scores[n]) for n in top(scores, k) for i in self._texts_of(rows[n])]
         return [Hit(self.ids[i], float(score), self.texts[i]) for i, score in found[:k]]
+
+    def _texts_of(self, row):
+        """The positions of the texts with this row: several, where they are equal."""
+        return self._order[self._ends[row - 1] if row else 0 : self._ends[row]].tolist()
 
     def cache_key(self) -> dict[str, Any]:
         """What the results depend on, for `storage.fingerprint`."""

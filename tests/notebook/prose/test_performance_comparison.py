@@ -102,3 +102,10 @@ def test_negative_results(prose):
     assert text.verdict("tsdae", "simcse", ACROSS) == "cannot tell"
     text.says("**TSDAE against BM25** is worse, clearly")
     assert text.verdict("tsdae", "bm25", SUMMARIES) == "worse"
+
+
+def test_the_other_examples(prose):
+    text = prose(NOTEBOOK)
+    text.says("The queue and the two templates cannot be told from SimCSE on any task.")
+    found = {text.verdict(run, "simcse", task) for run in ("momentum_queue", "two_templates") for task in TASKS}
+    assert found == {"cannot tell"}

@@ -8,7 +8,7 @@ import numpy as np
 from course_lib.search.exact import EMBEDDINGS, Encoder, ExactSearch, Hit, Hits, Texts, check_k, top
 from course_lib.storage import cache_folder, fingerprint, replacing
 
-EXACT_UP_TO = 500_000  # texts; exact search takes SEARCH_MS ms per query there (notebook 13), and loses nothing
+EXACT_UP_TO = 500_000  # texts; exact search takes about 90 ms per query there (notebook 13), and misses nothing
 # index: how many neighbours it keeps on its way (hnsw), lists it reads (ivf), candidates that are scored exactly
 BREADTH = {"hnsw": 64, "ivf": 32, "int8": 30, "binary": 200}
 

@@ -246,7 +246,8 @@ def _read_file(job):
 # --------------------------------------------------------------------------- a library
 
 
-def _jobs(library):
+def source_files(library: str) -> Iterator[tuple[str, str, bool]]:
+    """The files of a library that are read: (path, module, whether it is a package)."""
     root = library_folder(library)
     for folder, subfolders, files in os.walk(root) if root else ():
         subfolders[:] = sorted(s for s in subfolders if s not in _SKIPPED_FOLDERS and s.isidentifier())
@@ -338,7 +339,7 @@ def harvest(
     processes: number of worker processes; by default one per CPU core, at most 8.
     Returns the documents sorted by name. All libraries take about 40 s on two cores.
     """
-    jobs = [(library, job) for library in libraries for job in _jobs(library)]
+    jobs = [(library, job) for library in libraries for job in source_files(library)]
     found = _read_files([job for _, job in jobs], progress, processes or min(8, os.cpu_count() or 1))
     documents = []
     for library in libraries:

@@ -118,7 +118,7 @@ PARTS: dict[str, tuple[int, Callable, str]] = {
     "reading a folder": (1000, reading, ""),
     "encoding": (300, encoding, ""),
     "training, one pass": (128, training, ""),
-    "evaluation, 200 queries": (10_000, evaluating, ""),
+    "evaluation, 200 queries": (10_000, evaluating, "each query sorts all texts, for MAP"),
     "BM25, index": (10_000, indexing_words, ""),
     "BM25, 200 queries": (10_000, searching_words, ""),
     "exact search, 200 queries": (33_000, searching, ""),

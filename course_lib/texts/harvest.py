@@ -1,6 +1,7 @@
 """Read the documentation of installed packages from their files with `ast`; no package is imported or run."""
 
 import ast
+import gc
 import hashlib
 import importlib.util
 import os
@@ -227,7 +228,16 @@ def _assigns_all(statement):
 
 def _read_file(job):
     """Parse one file: (module, [(name, kind, Docstring)], [(name here, full name there)], re-exported names)."""
-    path, module, is_package = job
+    collecting = gc.isenabled()
+    gc.disable()  # a syntax tree is many objects, none of them garbage; looking for some took half of the time
+    try:
+        return _parse(*job)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _parse(path, module, is_package):
     try:
         source = Path(path).read_text(encoding="utf-8")
         with warnings.catch_warnings(action="ignore"):  # other people's invalid escapes

@@ -121,7 +121,7 @@ PARTS: dict[str, tuple[int, Callable, str]] = {
     "evaluation, 200 queries": (10_000, evaluating, "each query sorts all texts, for MAP"),
     "BM25, index": (10_000, indexing_words, ""),
     "BM25, 200 queries": (10_000, searching_words, ""),
-    "exact search, 200 queries": (33_000, searching, ""),
+    "exact search, 200 queries": (33_000, searching, "memory is bounded: fewer queries share a pass over more vectors"),
     "mining, a query per text": (600, mining, "every text meets every other"),
     "HNSW, index": (1000, building("hnsw"), "each text is placed by a search in the graph so far"),
     "IVF, index": (1000, building("ivf"), "4 √N centres, compared with every text"),

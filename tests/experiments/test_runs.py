@@ -22,7 +22,7 @@ from course_lib.experiments import (
     stages,
 )
 from course_lib.experiments import records as records_module
-from course_lib.recipes.recorded_runs import EXAMPLES
+from course_lib.recipes.recorded_runs import EXAMPLES, chosen_runs
 from course_lib.texts import hub
 
 
@@ -269,13 +269,12 @@ def test_what_trains_nothing_is_measured_only_where_no_record_fits(records, tmp_
 def test_shipped_records_are_found_by_todays_recipes():
     """Every record that ships has the recipes, weights and passages of today."""
     cpu, seeds = PROFILES["cpu"], {}
+    rows = {(run.name, run.seed): run for run in chosen_runs()}
     for path in sorted(records_module.RECORDS.glob("*-[0-9]*.json")):
         record = RunRecord.load(path)
         seeds.setdefault(record.method, []).append(record.seed)
-        target = record.method.startswith("target-")
-        row = record.method.removeprefix("target-").split("-")
-        of_row = as_run(row, cpu, record.seed, "target" if target else "python")
-        assert of_row.name == record.method and of_row.title == record.title
+        of_row = rows[record.method, record.seed]
+        assert of_row.title == record.title
         assert record in records_module.shipped_records(of_row), path.name
         assert path.name == f"cpu-{of_row.name}-{record.seed}.json"
     assert set(seeds) >= {*comparison.COMPARISON, *EXAMPLES, "static", "whitened", "target-bm25", "target-minilm"}

@@ -72,7 +72,8 @@ def quality_by_cost(
         figure.axes[0].set_ylabel(words(ylabel, 50))
         headline(figure, title)
     told = [
-        f"{plain(label)}: " + ", ".join(f"{plain(n)} {p[0]:,.3g} for {p[1]:.3f}" for n, p in points.items())
+        f"{plain(label)}: "
+        + ", ".join(f"{plain(n)} {round(float(p[0]), 1):,g} for {p[1]:.3f}" for n, p in points.items())
         for label, points in panels.items()
     ]
     told += [f"level line {plain(name)} at {short(value)}" for name, value in levels.items()]

@@ -271,7 +271,7 @@ FIGURES = {
             {"BM25": 0.52, NASTY: 0.3},
         ],
         {"ylabel": "Mean of four tasks"},
-        ["Minutes: TSDAE 4 for 0.470", "TSDAE 8,960", "BM25 at 0.520", NASTY],
+        ["Minutes: TSDAE 3.7 for 0.470", "TSDAE 8,960", "BM25 at 0.520", NASTY],
     ),
     "pointer_map": (
         [TOKENS, ["find", "the", "<script>", "[SEP]"], np.full((4, 10), 0.02) + 0.7 * np.eye(4, 10)],

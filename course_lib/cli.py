@@ -124,7 +124,7 @@ def search(
         found = _search_in(corpus, encoder or [], column, profile, not as_json or sys.stderr.isatty())
         ranked = Reranked(found, _cross_encoder()) if rerank else found
         hits = ranked.search(query, k=results)
-    except (ValueError, OSError, TypeError) as error:
+    except (ValueError, OSError, TypeError, ImportError) as error:
         _fail(error)
     if as_json:
         typer.echo(json.dumps([_as_row(hit) for hit in hits], indent=1))

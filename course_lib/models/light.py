@@ -23,8 +23,8 @@ class LightEncoder:
     """Embeds as SentenceEncoder does, and takes torch and Transformers only for many texts or other models.
 
     Few texts have its vectors to 1e-5. Many are embedded in bf16 where the hardware multiplies it, which takes half the
-    time; cosines then differ by up to 0.005, and nDCG@10 of
-    all-MiniLM-L6-v2 on the validation tasks stays the same (769 summaries: -0.001 to +0.000).
+    time; cosines then differ by up to 0.005, and nDCG@10 of all-MiniLM-L6-v2 on the validation tasks stays the same
+    (769 summaries: -0.001 to +0.000).
 
     folder: a Sentence Transformers folder, or a hub name.
     Raises FileNotFoundError and ValueError as `SentenceEncoder.from_pretrained`, and ValueError for an interrupted

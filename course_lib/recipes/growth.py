@@ -143,8 +143,8 @@ def timed(work: Callable) -> float:
 
 
 def measure(part: str, sentences: Sequence[str]) -> dict:
-    """{"texts": how many, "seconds": of CPU, "exponent", "why"}."""
-    smallest, prepare, why = PARTS[part]
+    """{"texts": how many, "seconds": of CPU, "exponent"}."""
+    smallest, prepare, _ = PARTS[part]
     texts, seconds = [], []
     for number, times in enumerate(TIMES):
         given = LIBRARIES[number] if prepare is harvesting else spread(sentences, smallest * times)
@@ -153,7 +153,7 @@ def measure(part: str, sentences: Sequence[str]) -> dict:
         seconds.append(min([took, *(timed(work) for _ in range(2 if took < SHORT else 0))]))
         texts.append(source_lines(given) if prepare is harvesting else len(given))
     slope = np.polyfit(np.log(texts[1:]), np.log(seconds[1:]), 1)[0]
-    return {"texts": texts, "seconds": [round(s, 3) for s in seconds], "exponent": round(float(slope), 2), "why": why}
+    return {"texts": texts, "seconds": [round(s, 3) for s in seconds], "exponent": round(float(slope), 2)}
 
 
 def spread(sentences, count):

@@ -51,6 +51,12 @@ def a_million(sentences: Sequence[str], count: int = max(SIZES)) -> list[str]:
     ]
 
 
+def new_summaries(docs: python_docs.PythonDocs, sentences: Sequence[str], count: int = QUERIES) -> list[str]:
+    """The first summaries that are not among the sentences: queries whose answer is another text."""
+    known = set(sentences)
+    return [d.summary for d in docs.documents if d.summary and d.summary not in known][:count]
+
+
 def ask(search: ExactSearch, queries: list[str], vectors: np.ndarray) -> tuple[list[list], float]:
     """The ids that a search finds for each query, and its milliseconds per query: their median, of queries embedded."""
     search.encoder = Known(queries, vectors)
@@ -99,9 +105,10 @@ def main(sizes: Sequence[int] = SIZES) -> None:
     """Measure the sizes that have no record yet."""
     docs = python_docs.load()
     encoder = SentenceEncoder.from_pretrained(minilm_folder())
-    queries = [d.summary for d in docs.test.documents if d.summary and d.summary not in set(docs.sentences)][:QUERIES]
+    sentences = list(dict.fromkeys(docs.sentences))
+    queries = new_summaries(docs.test, sentences)
     asked = encoder.encode(queries, normalize=True)
-    texts = a_million(list(dict.fromkeys(docs.sentences)), max(sizes))
+    texts = a_million(sentences, max(sizes))
     began, before = time.perf_counter(), peak()
     with autocast(encoder.device, choose_precision("auto", encoder.device)):
         vectors = encode_to_file(encoder, texts)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from course_lib.search.exact import EMBEDDINGS, Encoder, ExactSearch, Hit, Hits, Texts, check_k, top
+from course_lib.search.exact import Encoder, ExactSearch, Texts, check_k, top
 from course_lib.storage import cache_folder, fingerprint, replacing
 
 EXACT_UP_TO = 500_000  # texts; exact search takes about 90 ms per query there (notebook 13), and misses nothing
@@ -16,7 +16,7 @@ BREADTH = {"hnsw": 64, "ivf": 32, "int8": 30, "binary": 200}
 class ApproximateSearch(ExactSearch):
     """Search as ExactSearch does, without a look at every vector. The index is made with faiss and kept in the cache.
 
-    encoder, texts, batch_size, progress, similarity, vectors: as in `ExactSearch`.
+    encoder, texts, options: as in `ExactSearch`.
     index: what proposes candidates. "hnsw": a graph of near neighbours, through which the search walks (Malkov and
         Yashunin, 2018). "ivf": lists of the vectors around 4 √N centres, of which the nearest are read. "int8" and
         "binary": every vector, with one byte or one bit per dimension.
@@ -27,34 +27,16 @@ class ApproximateSearch(ExactSearch):
     """
 
     def __init__(
-        self,
-        encoder: Encoder,
-        texts: Texts,
-        batch_size: int = 64,
-        progress: bool = False,
-        similarity: str | None = None,
-        vectors: np.ndarray | None = None,
-        index: str = "hnsw",
-        breadth: int | None = None,
+        self, encoder: Encoder, texts: Texts, *options, index: str = "hnsw", breadth: int | None = None, **named_options
     ):
         if index not in BREADTH:
             raise ValueError(f"index is {index!r}; choose one of {', '.join(BREADTH)}")
-        super().__init__(encoder, texts, batch_size, progress, similarity, vectors)
         self.kind, self.breadth = index, BREADTH[index] if breadth is None else breadth
         check_k(self.breadth)
+        super().__init__(encoder, texts, *options, **named_options)
         self.index = _kept_index(index, self.rows)
         self._order = np.argsort(self.row_of, kind="stable")  # the texts of row 0, then those of row 1, …
         self._ends = np.cumsum(np.bincount(self.row_of, minlength=len(self.rows)))  # where those of each row end
-
-    def search(self, query: str | list[str], k: int = 10) -> Hits:
-        """Find the best texts for a query, or for each of several; as `ExactSearch.search`, but some may be missed."""
-        check_k(k)
-        if isinstance(query, str):
-            return self.search([query], k)[0]
-        rows, row_of = EMBEDDINGS[self.similarity](self.encoder, query, self.batch_size, name="query")
-        if not len(rows):
-            return []
-        return [self._hits(*pair, k) for pair in zip(rows[row_of], self.candidates(rows[row_of], k))]
 
     def candidates(self, queries: np.ndarray, k: int) -> np.ndarray:
         """What the index proposes: (Q, d) embeddings → (Q, at least k where there are so many) rows, -1 for none."""
@@ -69,15 +51,13 @@ class ApproximateSearch(ExactSearch):
 
     def bytes_per_vector(self) -> float:
         """Memory that the index takes per distinct text; vectors that are mapped from a file take disk beside it."""
-        faiss = _library()
-        serialize = faiss.serialize_index_binary if self.kind == "binary" else faiss.serialize_index
-        return serialize(self.index).nbytes / len(self.rows)
+        return _of_faiss("serialize_index", self.kind)(self.index).nbytes / len(self.rows)
 
-    def _hits(self, query, candidates, k):
-        rows = np.sort(candidates[candidates >= 0])
-        scores = self.rows[rows] @ query
-        found = [(i, scores[n]) for n in top(scores, k) for i in self._texts_of(rows[n])]
-        return [Hit(self.ids[i], float(score), self.texts[i]) for i, score in found[:k]]
+    def _best(self, queries, k):
+        for query, candidates in zip(queries, self.candidates(queries, k)):
+            rows = np.sort(candidates[candidates >= 0])
+            scores = self.rows[rows] @ query
+            yield [(i, scores[n]) for n in top(scores, k) for i in self._texts_of(rows[n])][:k]
 
     def _texts_of(self, row):
         """The positions of the texts with this row: several, where they are equal."""
@@ -105,17 +85,17 @@ def _kept_index(kind, rows):
     path = (
         cache_folder() / "indexes" / f"{fingerprint([kind, rows.shape, digest.hexdigest(), faiss.__version__])}.faiss"
     )
-    read, write = (
-        (faiss.read_index, faiss.write_index)
-        if kind != "binary"
-        else (faiss.read_index_binary, faiss.write_index_binary)
-    )
     if path.is_file():
-        return read(str(path))
+        return _of_faiss("read_index", kind)(str(path))
     index = _BUILD[kind](faiss, rows)
     with replacing(path) as temporary:
-        write(index, str(temporary))
+        _of_faiss("write_index", kind)(index, str(temporary))
     return index
+
+
+def _of_faiss(name, kind):
+    """A function of faiss, which has each twice: for indexes of numbers, and of bits."""
+    return getattr(_library(), f"{name}_binary" if kind == "binary" else name)
 
 
 def _hnsw(faiss, rows):

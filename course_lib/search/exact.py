@@ -88,8 +88,13 @@ class ExactSearch:
         if isinstance(query, str):
             return self.search([query], k)[0]
         rows, row_of = EMBEDDINGS[self.similarity](self.encoder, query, self.batch_size, name="query")
-        found = score_texts(rows[row_of], self.rows, self.row_of)
-        return [[Hit(self.ids[i], float(scores[i]), self.texts[i]) for i in top(scores, k)] for scores in found]
+        found = self._best(rows[row_of], k) if len(query) else []
+        return [[Hit(self.ids[i], float(score), self.texts[i]) for i, score in best] for best in found]
+
+    def _best(self, queries, k):
+        """For each embedding of a query, (Q, d), the positions of its k best texts with their scores."""
+        for scores in score_texts(queries, self.rows, self.row_of):
+            yield [(i, scores[i]) for i in top(scores, k)]
 
     def cache_key(self) -> dict[str, Any]:
         """What the results depend on, for `storage.fingerprint`.

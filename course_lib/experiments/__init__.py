@@ -19,7 +19,7 @@ _OFFERED = {
         "trained_searchers",
     ),
     "stages": ("STAGES", "load_cross_encoder", "load_docs", "load_generator"),
-    "sweeps": ("SWEEPS", "Sweep"),
+    "sweeps": ("ALL", "AMOUNTS", "SWEEPS", "Sweep"),
 }
 _MODULE_OF = {name: module for module, names in _OFFERED.items() for name in names}
 _MODULES = (

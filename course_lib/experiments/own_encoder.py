@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -168,7 +168,7 @@ class Adaptation:
     def settings(self) -> dict:
         """What an interrupted adaptation must have in common with the one that continues it: {name: value}."""
         found = {"passages": len(self.passages), "method": self.method, "start": self.start.name}
-        found |= {f"recipe's {name}": value for name, value in asdict(self.recipe).items()}
+        found |= {f"recipe's {name}": value for name, value in self.recipe.settings().items()}
         return found | {"text": fingerprint(list(map(str, self.passages)))}
 
     def _check_same(self):

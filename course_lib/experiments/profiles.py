@@ -1,7 +1,7 @@
 """One switch for everything that depends on the machine: `COURSE_PROFILE`, or what the hardware suggests."""
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
@@ -18,6 +18,7 @@ class Recipe:
     max_length: tokens of a training text; the encoder itself keeps its own length and is measured on whole texts.
     pooling: of the encoder.
     options: arguments of the objective, by name.
+    texts: how many of the texts are trained on, drawn anew for every seed; None for all.
     """
 
     steps: int
@@ -28,9 +29,14 @@ class Recipe:
     schedule: str = "linear"
     warmup_ratio: float = 0.1
     options: dict = field(default_factory=dict)
+    texts: int | None = None
 
     def __post_init__(self):
         check_choice(POOLING, pooling=self.pooling)
+
+    def settings(self) -> dict:
+        """What a training is known by: all values but those that are None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def changed(self, changes: dict) -> "Recipe":
         """The recipe with other values.

@@ -1,5 +1,6 @@
 """Runs: an encoder trained stage by stage and measured, each stage once, kept in the cache and never repeated."""
 
+import random
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -142,7 +143,9 @@ class Run:
 
     def examples(self, progress: bool = True) -> list:
         """What the last stage trains on: texts or tuples of texts, of the training split alone."""
-        return self.stage.examples(self, progress)
+        examples = self.stage.examples(self, progress)
+        count = self.recipe.texts
+        return examples if count is None else random.Random(self.seed).sample(examples, min(count, len(examples)))
 
     # ------------------------------------------------------------------ training
 
@@ -167,7 +170,7 @@ class Run:
         """Of every stage, in their order."""
         if not self.stages:
             return []
-        last = {"stage": self.stages[-1], "recipe": asdict(self.recipe), **self.stage.settings(self.profile)}
+        last = {"stage": self.stages[-1], "recipe": self.recipe.settings(), **self.stage.settings(self.profile)}
         return [*self.before._settings(), last]
 
     def load_trained(self) -> tuple[SentenceEncoder, TrainingRecord] | None:

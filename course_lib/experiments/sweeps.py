@@ -45,3 +45,16 @@ SWEEPS = {
         },
     ),
 }
+
+ALL = "all texts"
+
+
+def _amounts(row):
+    """{(texts, peak rate): changes}: 1,000, 10,000 or all texts, in the recipe's steps, at its rate or a lower one."""
+    rates = {PROFILES["cpu"].recipes[row].learning_rate: {}, 1e-4: {"learning_rate": 1e-4}}
+    texts = {1000: {"texts": 1000}, 10_000: {"texts": 10_000}, ALL: {}}
+    return {(n, rate): of_n | of_rate for rate, of_rate in rates.items() for n, of_n in texts.items()}
+
+
+# with little text the same steps read every sentence often: does a lower rate help then?
+AMOUNTS = {row: Sweep(row, _amounts(row)) for row in ("simcse", "tsdae", "cropping")}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from course_lib.experiments import (
+    AMOUNTS,
     PROFILES,
     SWEEPS,
     Run,
@@ -61,11 +62,12 @@ _ADAPTED = (
     *(("mlm", "source"), ("tsdae", "source", "gpl"), ("cropping_long",), ("cropping_long", "source")),
     *(("hybrid", "cropping_long"), ("hybrid", "cropping_long", "source"), ("minilm", "cropping_gentle")),
 )
+_SWEPT = (*SWEEPS.values(), *AMOUNTS.values())
 # in the order of their value, as far as one row does not need another
 RECORDED = (
     *(Row(name) for name in (*_COMPARED, "bm25", "base", "base_cls", "minilm", "static", "whitened", *EXAMPLES)),
     # a value that the recipe has is the comparison's own run
-    *(Row(s.row, changes=changes) for s in SWEEPS.values() for changes in s.settings.values() if changes),
+    *(Row(s.row, changes=changes) for s in _SWEPT for changes in s.settings.values() if changes),
     *(Row(name) for name in ("simcse_long", "tsdae_long", "cropping_long")),
     *(Row(names, domain="target") for names in (*_ADAPTED, "bm25", "base", "minilm", ("hybrid", "minilm"))),
 )

@@ -4,7 +4,19 @@ import dataclasses
 
 import pytest
 
-from course_lib.experiments import COMPARISON, PROFILES, SWEEPS, Run, as_run, load_or_run, records, runs, stages
+from course_lib.experiments import (
+    ALL,
+    AMOUNTS,
+    COMPARISON,
+    PROFILES,
+    SWEEPS,
+    Run,
+    as_run,
+    load_or_run,
+    records,
+    runs,
+    stages,
+)
 from course_lib.experiments.sweeps import Sweep
 from course_lib.objectives import DenoisingAutoEncoder
 from course_lib.recipes import recorded_runs
@@ -55,11 +67,14 @@ def test_a_sweep_s_records_are_made_and_found_by_the_same_code(docs, tmp_path, m
     assert [path.name for path in recorded_runs.prune()] == ["smoke-simcse-dropout-0-0.json"]
 
 
-@pytest.mark.parametrize("sweep", SWEEPS.values(), ids=SWEEPS)
+ALL_SWEEPS = {**SWEEPS, **{f"amount, {row}": sweep for row, sweep in AMOUNTS.items()}}
+
+
+@pytest.mark.parametrize("sweep", ALL_SWEEPS.values(), ids=ALL_SWEEPS)
 def test_the_sweeps_that_ship(sweep):
-    """At most four settings, the recipe among them, so that the comparison's own record is one of the points."""
+    """The recipe is among the settings, so that the comparison's own record is one of the points."""
     made = sweep.runs()
-    assert len(made) <= 4 and len({run.name for run in made.values()}) == len(made)
+    assert len({run.name for run in made.values()}) == len(made)
     assert [run.name for run in made.values() if not run.changes] == [as_run(sweep.row, PROFILES["cpu"]).name]
     rows = {run.name for row in recorded_runs.RECORDED for run in row.runs()}
     assert {run.name for run in made.values()} <= rows
@@ -78,3 +93,20 @@ def test_the_label_of_the_recipe_is_its_value(name, changed):
     known = {"dropout": config.hidden_dropout_prob, "deletion_probability": default, **run.recipe.options}
     assert known[changed] == label
     assert all(other.changes in ({}, {changed: at}) for at, other in SWEEPS[name].runs().items())
+
+
+def test_texts_are_drawn_for_each_seed_and_none_leaves_the_training_as_it_was():
+    whole, few = changed(), [as_run("simcse", SMOKE, seed, changes={"texts": 50}) for seed in (0, 1)]
+    drawn = [run.examples() for run in few]
+    assert [len(set(texts)) for texts in drawn] == [50, 50] and drawn[0] != drawn[1]
+    assert set(drawn[0]) < set(whole.examples()) and drawn[0] == few[0].examples()
+    assert few[0].name == "simcse-texts-50" and few[0].folder != whole.folder
+    assert "texts" not in whole.recipe.settings() and few[0].recipe.settings()["texts"] == 50
+
+
+@pytest.mark.parametrize("row", AMOUNTS)
+def test_amounts_are_trained_in_the_recipe_s_steps_at_two_rates(row):
+    recipe, made = PROFILES["cpu"].recipes[row], AMOUNTS[row].runs()
+    assert {(run.recipe.texts or ALL, run.recipe.learning_rate) for run in made.values()} == set(made)
+    assert {run.recipe.steps for run in made.values()} == {recipe.steps}
+    assert {rate for _, rate in made} == {recipe.learning_rate, 1e-4} and len(made) == 6

@@ -69,7 +69,7 @@ def compare(
     seeds: Annotated[int | None, typer.Option(min=1, help="Train with this many seeds.")] = None,
     sentences: Annotated[int | None, typer.Option(help="Train on this many sentences, not the profile's.")] = None,
     method: Annotated[Path | None, typer.Option(help="A Python file with a method of your own (notebook 11).")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Train every method, with three seeds; hours.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Train all methods and pipelines, three seeds; hours.")] = False,
 ):
     """Train what the course teaches, measure it on held-out labels, print the comparison; finished runs are kept."""
     from course_lib import experiments
@@ -90,6 +90,9 @@ def compare(
     console.print(report.as_rich_table(records))
     files = report.write_comparison(records, comparison_picture(records), runs.runs_folder())
     console.print(f"Picture: {files['picture']}\nPage:    {files['page']}\nNotebooks: make lab", soft_wrap=True)
+    if full and not methods:
+        console.print("Now the pipelines of domain adaptation, on the target libraries (notebooks 08 to 10).")
+        console.print(report.as_rich_table(experiments.compare_pipelines(chosen, seeds, say=console.print)))
 
 
 @app.command()

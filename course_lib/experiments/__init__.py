@@ -3,7 +3,7 @@
 from importlib import import_module
 
 _OFFERED = {
-    "comparison": ("COMPARISON", "compare"),
+    "comparison": ("COMPARISON", "PIPELINES", "compare", "compare_pipelines"),
     "own_encoder": ("Adaptation", "adapt"),
     "own_method": ("add_method", "compare_with"),
     "own_search": ("OwnSearch",),

@@ -1,4 +1,4 @@
-"""The comparison of all methods: which rows it has, and which of them are trained here or shown as recorded."""
+"""The comparison of all methods and of the pipelines: their rows, and which are trained here or shown as recorded."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -11,6 +11,13 @@ from course_lib.models.minilm import reference_folder
 
 # the rows of the comparison, in their order
 COMPARISON = "bm25 base base_cls mlm simcse simcse_cls tsdae tsdae_mean ct ct_in_batch cropping minilm".split()
+# of domain adaptation, as `as_run` takes them
+PIPELINES = (
+    *(("source",), ("source", "genq"), ("source", "gpl"), ("tsdae", "source"), ("source", "tsdae")),
+    *(("mlm", "source"), ("tsdae", "source", "gpl"), ("cropping_long",), ("cropping_long", "source")),
+    *(("hybrid", "cropping_long"), ("hybrid", "cropping_long", "source"), ("minilm", "cropping_gentle")),
+    *("bm25", "base", "minilm", ("hybrid", "minilm")),
+)
 
 
 def compare(
@@ -46,8 +53,7 @@ def compare(
     names = chosen if methods else sorted(rows, key=lambda name: (*first, name).index(name))
     for method in dict.fromkeys(names):
         run = as_run(method, profile, profile.seeds[0])
-        if run.start == "minilm" and reference_folder() is None:
-            say("all-MiniLM-L6-v2's weights are not on this machine: its row is left out.")
+        if _without_weights(run, say):
             continue
         spared = run.stages and method not in (chosen or unasked)
         if spared and not run.is_trained():
@@ -56,7 +62,35 @@ def compare(
             say(f"{run.title}: {where}; to train it here: course compare {method}")
             records += [replace(record, note="recorded") for record in shipped]
             continue
-        for seed in (seeds or profile.seeds) if run.stages else (0,):
-            say(f"{run.title}, seed {seed}" if run.stages else run.title)
-            records.append(load_or_run(replace(run, seed=seed), progress=progress))
+        records += _of_seeds(run, seeds or profile.seeds, progress, say)
     return sorted(records, key=lambda record: rows.index(record.method))
+
+
+def compare_pipelines(
+    profile: Profile, seeds: Iterable[int] | None = None, progress: bool = True, say: Callable = print
+) -> list[RunRecord]:
+    """Run every pipeline of domain adaptation that has not been run, on the target libraries: hours.
+
+    profile, seeds, progress, say: as in `compare`.
+    Returns the records, in the order of PIPELINES.
+    Raises KeyboardInterrupt where a run is interrupted; the next call continues with it.
+    """
+    runs = [as_run(names, profile, domain="target") for names in PIPELINES]
+    there = [run for run in runs if not _without_weights(run, say)]
+    return [record for run in there for record in _of_seeds(run, seeds or profile.seeds, progress, say)]
+
+
+def _without_weights(run, say):
+    missing = run.start == "minilm" and reference_folder() is None
+    if missing:
+        say(f"all-MiniLM-L6-v2's weights are not on this machine: {run.title} is left out.")
+    return missing
+
+
+def _of_seeds(run, seeds, progress, say):
+    """The records of a run, one per seed; what trains nothing has one."""
+    records = []
+    for seed in seeds if run.stages else (0,):
+        say(f"{run.title}, seed {seed}" if run.stages else run.title)
+        records.append(load_or_run(replace(run, seed=seed), progress=progress))
+    return records

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from course_lib.experiments import (
     AMOUNTS,
+    PIPELINES,
     PROFILES,
     SWEEPS,
     Run,
@@ -57,11 +58,6 @@ class Row:
 
 
 _COMPARED = ("mlm", "simcse", "tsdae", "tsdae_mean", "ct", "ct_in_batch", "cropping", "simcse_cls")
-_ADAPTED = (
-    *(("source",), ("source", "genq"), ("source", "gpl"), ("tsdae", "source"), ("source", "tsdae")),
-    *(("mlm", "source"), ("tsdae", "source", "gpl"), ("cropping_long",), ("cropping_long", "source")),
-    *(("hybrid", "cropping_long"), ("hybrid", "cropping_long", "source"), ("minilm", "cropping_gentle")),
-)
 _SWEPT = (*SWEEPS.values(), *AMOUNTS.values())
 # in the order of their value, as far as one row does not need another
 RECORDED = (
@@ -69,7 +65,7 @@ RECORDED = (
     # a value that the recipe has is the comparison's own run
     *(Row(s.row, changes=changes) for s in _SWEPT for changes in s.settings.values() if changes),
     *(Row(name) for name in ("simcse_long", "tsdae_long", "cropping_long")),
-    *(Row(names, domain="target") for names in (*_ADAPTED, "bm25", "base", "minilm", ("hybrid", "minilm"))),
+    *(Row(names, domain="target") for names in PIPELINES),
 )
 
 

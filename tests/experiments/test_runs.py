@@ -251,6 +251,19 @@ def test_what_is_trained_unasked_is_trained_first(monkeypatch):
     assert trained == ["cropping", "cropping", "simcse", "simcse", "bm25", "mlm", "mlm"]
 
 
+def test_pipelines_are_run_on_the_target_with_every_seed_and_do_without_minilm(monkeypatch):
+    monkeypatch.setattr(comparison, "load_or_run", lambda run, progress: runs._new_record(run, "test"))
+    monkeypatch.setattr(comparison, "PIPELINES", (("source", "genq"), ("hybrid", "source"), "bm25", "minilm"))
+    monkeypatch.setattr(comparison, "reference_folder", lambda: None)
+    said = []
+    shown = comparison.compare_pipelines(SMOKE, seeds=range(2), progress=False, say=said.append)
+    trained = ["target-source-genq"] * 2 + ["target-hybrid-source"] * 2
+    assert [(r.method, r.seed) for r in shown] == [*zip(trained, [0, 1, 0, 1]), ("target-bm25", 0)]
+    assert [line for line in said if "left out" in line] == [
+        "all-MiniLM-L6-v2's weights are not on this machine: all-MiniLM-L6-v2 (supervised) is left out."
+    ]
+
+
 def test_what_trains_nothing_is_measured_only_where_no_record_fits(records, tmp_path, monkeypatch):
     monkeypatch.setattr(records_module, "RECORDS", tmp_path)
     measured = []

@@ -52,11 +52,11 @@ def harvesting(libraries):
 
 
 def reading(texts):
-    """A folder with twenty texts per file."""
-    folder = Path(tempfile.mkdtemp())
+    """A folder with twenty texts per file; it is removed together with what is returned."""
+    folder = tempfile.TemporaryDirectory()
     for start in range(0, len(texts), 20):
-        (folder / f"{start}.txt").write_text("\n\n".join(texts[start : start + 20]), encoding="utf-8")
-    return lambda: list(own_text.load(folder, progress=False))
+        (Path(folder.name) / f"{start}.txt").write_text("\n\n".join(texts[start : start + 20]), encoding="utf-8")
+    return lambda: list(own_text.load(folder.name, progress=False))
 
 
 def encoding(texts):

@@ -7,7 +7,6 @@ measures each search; what is measured already is kept. Queries come one by one.
 """
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from course_lib.recipes import kept
 from course_lib.search import ApproximateSearch, ExactSearch, encode_to_file
 from course_lib.storage import DATA
 from course_lib.texts import python_docs
+from course_lib.training.record import peak_of_process
 
 RECORD = DATA / "recorded-runs" / "search-at-scale.json"
 SIZES = (10_000, 100_000, 1_000_000)
@@ -109,10 +109,11 @@ def main(sizes: Sequence[int] = SIZES) -> None:
     queries = new_summaries(docs.test, sentences)
     asked = encoder.encode(queries, normalize=True)
     texts = a_million(sentences, max(sizes))
-    began, before = time.perf_counter(), peak()
+    began, before = time.perf_counter(), peak_of_process()
     with autocast(encoder.device, choose_precision("auto", encoder.device)):
         vectors = encode_to_file(encoder, texts)
-    print(f"encoded in {time.perf_counter() - began:.0f} s; peak of memory {before:.2f} → {peak():.2f} GB", flush=True)
+    peaks = f"{before / 1e9:.2f} → {peak_of_process() / 1e9:.2f} GB"
+    print(f"encoded in {time.perf_counter() - began:.0f} s; peak of memory {peaks}", flush=True)
     for size in sizes:
         record = kept.load(RECORD)
         if str(size) not in record.get("sizes", {}):
@@ -122,11 +123,6 @@ def main(sizes: Sequence[int] = SIZES) -> None:
             kept.write(RECORD, record)
             for row in rows:
                 print(size, row, flush=True)
-
-
-def peak() -> float:
-    """The most memory that this process has had, in GB (Linux counts in kilobytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 if __name__ == "__main__":

@@ -283,14 +283,14 @@ def test_ctrl_c_ends_a_comparison(environment, tmp_path, when):
 
 def test_ctrl_c_ends_adapt_and_the_same_command_goes_on(environment, docs, tmp_path):
     notes, folder = tmp_path / "notes.txt", tmp_path / "adapted"
-    notes.write_text("\n\n".join(list(adaptation.target_passages(docs).values())[:100]), encoding="utf-8")
-    command = ["adapt", str(notes), str(folder), "--steps", "9", "--start", PROFILES["cpu"].base_encoder]
+    notes.write_text("\n\n".join(list(adaptation.target_passages(docs).values())[:40]), encoding="utf-8")
+    command = ["adapt", str(notes), str(folder), "--steps", "4", "--start", PROFILES["cpu"].base_encoder]
     code, output = press_ctrl_c(command, "loss=", environment)
     assert code == 130 and "The same command continues" in output and "Traceback" not in output, output
     done = subprocess.run(
         [sys.executable, "-m", "course_lib.cli", *command], capture_output=True, text=True, env=os.environ | environment
     )
-    assert done.returncode == 0 and "finished: 9 steps" in done.stdout, done.stderr
+    assert done.returncode == 0 and "finished: 4 steps" in done.stdout, done.stderr
 
 
 def test_ctrl_c_ends_a_search(environment):

@@ -190,7 +190,7 @@ _PAPER = PseudoLabelling(
     negatives=18,
     random_negatives=False,
 )
-_SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32) for name, recipe in _CPU.items()}
+_SMOKE = {name: replace(recipe, steps=4, batch_size=32, max_length=32, texts=2000) for name, recipe in _CPU.items()}
 _BASE, _HUB = str(DATA / "base-encoder"), "bert-base-uncased"
 _FOR_CPU = "a laptop: real learning on the embedded texts", "minutes on two cores"
 _FOR_GPU = (
@@ -198,7 +198,7 @@ _FOR_GPU = (
     "at most 15 minutes on a T4 (estimated from an H100)",
 )
 _PROFILES = (
-    Profile("smoke", "tests: every cell, few steps", "a minute", _BASE, _SMOKE, queries=25, target_passages=24),
+    Profile("smoke", "tests: every cell, few steps", "a minute", _BASE, _SMOKE, queries=12, target_passages=12),
     Profile("cpu", *_FOR_CPU, _BASE, _CPU, target_passages=1600, trains=("cropping", "simcse")),
     Profile("gpu", *_FOR_GPU, _BASE, _GPU),
     Profile("full", "the papers' models, from the hub", "hours", _HUB, _FULL, seeds=(0, 1, 2), pseudo_labelling=_PAPER),

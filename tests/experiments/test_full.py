@@ -13,7 +13,9 @@ from course_lib.experiments.starts import weights_digest
 from course_lib.models import CrossEncoder
 
 PAPER = PROFILES["full"].pseudo_labelling
-RECIPES = {name: dataclasses.replace(r, steps=2, batch_size=8) for name, r in PROFILES["smoke"].recipes.items()}
+RECIPES = {
+    name: dataclasses.replace(r, steps=2, batch_size=8, texts=None) for name, r in PROFILES["smoke"].recipes.items()
+}
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def start(shallow, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def passages(docs):
-    return proxies.passages_of_documents(docs.validation.documents[:500])
+    return proxies.passages_of_documents(docs.validation.documents[:200])
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_nothing_of_the_held_out_documents_is_trained_on(planned):
 
 @pytest.mark.parametrize("method", own_encoder.METHODS)
 def test_every_method_trains_and_keeps_the_pooling(planned, passages, method):
-    adaptation = planned(method=method, start=str(DATA / "base-encoder"), texts=passages[:300])
+    adaptation = planned(method=method, start=str(DATA / "base-encoder"), texts=passages[:100])
     pooling = adaptation.encoder.pooling
     record, _ = adaptation.run(progress=False)
     assert record.objective["name"] == type(adaptation.objective).__name__

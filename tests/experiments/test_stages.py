@@ -3,16 +3,18 @@
 import dataclasses
 
 import pytest
+import torch
 
 from course_lib import experiments
 from course_lib.experiments import PROFILES, STAGES, Run, as_run, load_or_run, runs, stages
 from course_lib.experiments import domain_adaptation as adaptation
+from course_lib.models import QueryGenerator
 from course_lib.models.minilm import MINILM_SHA256, reference_folder
-from course_lib.recipes import source_models
 from course_lib.search import BM25Search
 
-RECIPES = {name: dataclasses.replace(r, steps=2, batch_size=8) for name, r in PROFILES["smoke"].recipes.items()}
-TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=5, target_passages=6)
+SMALL = {"steps": 2, "batch_size": 8, "texts": None}
+RECIPES = {name: dataclasses.replace(r, **SMALL) for name, r in PROFILES["smoke"].recipes.items()}
+TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=5, target_passages=4)
 needs_minilm = pytest.mark.skipif(not reference_folder(), reason="all-MiniLM-L6-v2's weights are not on this machine")
 
 
@@ -25,12 +27,13 @@ def measured(row):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def generator():
-    """A query generator that has hardly been trained: it writes nonsense, which costs as much as sense."""
-    docs = experiments.load_docs()
-    generator, _ = source_models.train_generator(docs, steps=1, practice_steps=0, batch_size=8, progress=False)
+def generator(shallow):
+    """An untrained query generator, which writes nonsense, and few passages in which negatives are mined."""
+    torch.manual_seed(0)
+    generator = QueryGenerator(shallow(1, max_length=64))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "load_generator", lambda name: generator)
+        patch.setattr(stages, "MINED_IN", 5)
         yield generator
 
 
@@ -152,7 +155,7 @@ def test_gpl_with_bm25_learns_the_mean_of_two_margins_for_the_same_triples(gpl):
 
 
 def test_a_stage_is_known_by_what_it_reads(gpl):
-    other = dataclasses.replace(TINY, target_passages=7)
+    other = dataclasses.replace(TINY, target_passages=5)
     keys = {
         run(row, p, s).training_key for row in (("source",), ("source", "gpl")) for p in (TINY, other) for s in (0, 1)
     }

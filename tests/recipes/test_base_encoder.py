@@ -330,7 +330,7 @@ def test_from_packages_to_a_model_in_steps_that_are_not_repeated(wheels, small, 
 def test_the_shipped_encoder_stands_where_an_untuned_bert_stands(base_encoder_folder):
     if not hub.available(hub.STSB):
         pytest.skip("STS-B is not on this machine: set COURSE_DATA to a folder that holds stsb/")
-    first, second, scores = hub.load_sts(split="test")
+    first, second, scores = (part[::3] for part in hub.load_sts(split="test"))
     for pooling, limit in (("mean", 0.50), ("cls", 0.35)):
         encoder = SentenceEncoder.from_pretrained(base_encoder_folder, pooling=pooling, device="cpu")
         assert 0.1 < evaluate_sts(encoder, first, second, scores)["spearman"] <= limit, pooling

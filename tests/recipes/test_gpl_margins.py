@@ -5,24 +5,28 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from course_lib import experiments
 from course_lib.experiments import PROFILES, as_run, shortened, stages
 from course_lib.experiments import domain_adaptation as adaptation
+from course_lib.models import QueryGenerator
 from course_lib.recipes import gpl_margins as recipe
-from course_lib.recipes import source_models
 
-RECIPES = {name: dataclasses.replace(r, steps=2, batch_size=8) for name, r in PROFILES["smoke"].recipes.items()}
-TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=5, target_passages=6)
+RECIPES = {
+    name: dataclasses.replace(r, steps=2, batch_size=8, texts=None) for name, r in PROFILES["smoke"].recipes.items()
+}
+TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=5, target_passages=4)
 
 
 @pytest.fixture(scope="module")
-def run():
-    """A small run of GPL, with a query generator that writes nonsense."""
-    docs = experiments.load_docs()
-    generator, _ = source_models.train_generator(docs, steps=1, practice_steps=0, batch_size=8, progress=False)
+def run(shallow):
+    """A small run of GPL, with an untrained query generator, which writes nonsense."""
+    torch.manual_seed(0)
+    generator = QueryGenerator(shallow(1, max_length=64))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "load_generator", lambda name: generator)
+        patch.setattr(stages, "MINED_IN", 5)
         yield as_run(("source", "gpl"), TINY, domain="target")
 
 

@@ -56,3 +56,16 @@ def test_who_is_ahead(prose):
     assert len(text.records("tsdae_mean")) == 1 and text.verdict("tsdae", "tsdae_mean", STSB) == "worse"
     for task in (SEE_ALSO, QUESTIONS, ACROSS):
         assert text.verdict("tsdae", "tsdae_mean", task) == "better"
+
+
+def test_the_share_of_deleted_words(prose):
+    text = prose("04_tsdae")
+    none, some, most = (f"tsdae-deletion_probability-{share}" for share in ("0", "0.4", "0.9"))
+    text.says("With 40 % only questions are worse ({:.3f} against {:.3f})", *against(QUESTIONS, some, "tsdae")(text))
+    assert [text.verdict(some, "tsdae", task) for task in TASKS] == [
+        "worse" if task == QUESTIONS else "cannot tell" for task in TASKS
+    ]
+    text.says("No noise and 90 % are worse on all five (one seed each).")
+    assert {text.verdict(run, "tsdae", task) for run in (none, most) for task in TASKS} == {"worse"}
+    assert [len(text.records(run)) for run in (none, some, most)] == [1, 1, 1]
+    text.says("still rises from {:.3f} to {:.3f}", *against(SUMMARIES, "base_cls", none)(text))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from course_lib.experiments import PROFILES
+from course_lib.evaluation import verdict
+from course_lib.experiments import PROFILES, report
 from course_lib.recipes import gpl_margins
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
@@ -60,3 +61,21 @@ def test_what_notebook_09_says_of_the_recorded_run(prose):
     text.says("got worse (recorded: from {:.3f} to {:.3f})", *both)
     text.says("below the recorded GenQ on all three tasks")
     assert {text.verdict("target-source-gpl", "target-source-genq", task) for task in tasks} == {"worse"}
+
+
+def test_what_notebook_09_says_of_other_margins(prose):
+    text, recorded = prose("09_gpl"), gpl_margins.as_records()
+    whole, start = text.records("target-source-gpl"), text.records("target-source")
+    by_words, mined, weak = (recorded[kind] for kind in gpl_margins.KINDS)
+    text.says("No change can be told from the start on any task.")
+    for runs in recorded.values():
+        assert {verdict(report.difference(runs, start, task)) for task in runs[0].results} == {"cannot tell"}
+    means = [report.mean_value(runs, "questions") for runs in (by_words, whole, mined)]
+    text.says("are better than the recipe on questions** ({:.3f} against {:.3f}), and mined", *means[:2])
+    text.says("mined negatives alone are too ({:.3f})", means[2])
+    for runs in (by_words, mined):
+        assert verdict(report.difference(runs, whole, "questions")) == "better"
+    text.says("The weak cross-encoder cannot be told from the strong one.")
+    assert {verdict(report.difference(weak, whole, task)) for task in weak[0].results} == {"cannot tell"}
+    text.says("Each change has two seeds, the recipe one.")
+    assert [len(runs) for runs in (by_words, mined, weak, whole)] == [2, 2, 2, 1]

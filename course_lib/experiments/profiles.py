@@ -62,8 +62,8 @@ class PseudoLabelling:
     retrievers: find the hard negatives: "bm25", "dense" (the encoder of the stage "source"), or an encoder's hub name.
     per_retriever: negatives that each of them finds per query; 50 as in GPL (Wang et al., 2022).
     negatives: drawn per query.
-    random_negatives: whether those of every second query are drawn from all passages. With mined ones alone, as in GPL,
-        an encoder that was trained by cosine forgets to keep unlike texts apart: nothing in such data asks for it.
+    random_negatives: whether those of every second query are drawn from all passages. GPL mines all of them, and on the
+        course's target that was better on one task of three (notebook 09).
     """
 
     query_generator: str = str(DATA / "query-generator")

@@ -40,7 +40,7 @@ course: .venv/ready  ## prepare the corpus, train what the course teaches, print
 
 test: lint  ## lint, unit, oracle and property tests, then every notebook in the smoke profile; no network
 	$(OFFLINE) $(ONE_THREAD) $(BIN)/python -m pytest tests --ignore=tests/benchmarks $(PARALLEL) $(BY_NAME) $(SLOWEST)
-	$(OFFLINE) $(ONE_THREAD) COURSE_PROFILE=smoke $(BIN)/python -m pytest notebooks $(PARALLEL) \
+	$(OFFLINE) $(ONE_THREAD) COURSE_PROFILE=smoke $(BIN)/python -m pytest notebooks $(PARALLEL) $(BY_NAME) \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(SLOWEST)
 
 quick: lint  ## lint and the unit tests that need no browser, notebook, pipeline or other library

@@ -28,7 +28,7 @@ from course_lib.texts import hub
 def with_steps(steps):
     """The smoke profile, smaller still. Embedding what queries are searched in takes most of the time here."""
     recipes = PROFILES["smoke"].recipes.items()
-    recipes = {name: dataclasses.replace(recipe, steps=steps, batch_size=16) for name, recipe in recipes}
+    recipes = {name: dataclasses.replace(recipe, steps=steps, batch_size=16, texts=500) for name, recipe in recipes}
     return dataclasses.replace(PROFILES["smoke"], queries=6, recipes=recipes)
 
 

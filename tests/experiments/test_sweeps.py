@@ -21,7 +21,7 @@ from course_lib.experiments.sweeps import Sweep
 from course_lib.objectives import DenoisingAutoEncoder
 from course_lib.recipes import recorded_runs
 
-RECIPES = {n: dataclasses.replace(r, steps=2, batch_size=16) for n, r in PROFILES["smoke"].recipes.items()}
+RECIPES = {n: dataclasses.replace(r, steps=2, batch_size=16, texts=None) for n, r in PROFILES["smoke"].recipes.items()}
 SMOKE = dataclasses.replace(PROFILES["smoke"], queries=6, recipes=RECIPES)
 
 

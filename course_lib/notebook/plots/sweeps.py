@@ -82,7 +82,8 @@ def _in_words(records, task, base, yours):
     told = []
     for value, seeds in records.items():
         found = _values(seeds, task)
-        told.append(f"{value} " + (f"{np.mean(found):.3f} ({len(found)} seeds)" if found else "not recorded"))
+        seeds = f"{len(found)} seed" + "s" * (len(found) != 1)
+        told.append(f"{np.mean(found):.3f} at {value} ({seeds})" if found else f"not recorded at {value}")
     if base and task in base.results:
         told.append(f"base encoder {base.results[task]['value']:.3f}")
     if yours and task in yours[1].results:

@@ -140,7 +140,7 @@ FIGURES = {
     "sweep": (
         [{0.05: run_records()[2:4], NASTY: run_records()[4:], 1.0: []}, "Temperature"],
         {"title": NASTY, "base": run_records()[1], "yours": (NASTY, run_records()[2])},
-        ["2 seeds", f"{run_records()[1].results['summary']['value']:.3f}", "1.0 not recorded", NASTY, "run above"],
+        ["2 seeds", f"{run_records()[1].results['summary']['value']:.3f}", "not recorded at 1.0", NASTY, "run above"],
     ),
     "sentence_map of one panel": (
         [

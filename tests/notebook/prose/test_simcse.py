@@ -97,9 +97,9 @@ def test_other_temperatures(prose):
     text.says("0.01, 0.2 and 1 are worse than 0.05 on all five tasks")
     found = [text.mean(f"simcse-temperature-{at}", TASKS[0]) for at in ("0.01", "0.2", "1")]
     text.says("{:.3f}, {:.3f} and {:.3f} against {:.3f}", *found, text.mean("simcse", TASKS[0]))
-    stsb = [text.mean(run, "stsb") for run in ("simcse-temperature-1", "base")]
-    text.says("STS-B even falls below its start, to {:.3f}", stsb[0])
-    assert stsb[0] < stsb[1]
+    text.says("three tasks fall below their start (STS-B: {:.3f})", text.mean("simcse-temperature-1", "stsb"))
+    below = [task for task in TASKS if text.mean("simcse-temperature-1", task) < text.mean("base", task)]
+    assert below == ["see_also", "across_libraries", "stsb"]
 
 
 def test_no_dropout(prose):

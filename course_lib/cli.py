@@ -92,7 +92,10 @@ def compare(
     console.print(f"Picture: {files['picture']}\nPage:    {files['page']}\nNotebooks: make lab", soft_wrap=True)
     if full and not methods:
         console.print("Now the pipelines of domain adaptation, on the target libraries (notebooks 08 to 10).")
-        console.print(report.as_rich_table(experiments.compare_pipelines(chosen, seeds, say=console.print)))
+        try:
+            console.print(report.as_rich_table(experiments.compare_pipelines(chosen, seeds, say=console.print)))
+        except (ValueError, OSError, FloatingPointError) as error:
+            _fail(error)
 
 
 @app.command()

@@ -76,6 +76,20 @@ def shallow(base_encoder_folder):
     return make
 
 
+@pytest.fixture(scope="module")
+def generator(shallow):
+    """An untrained query generator, which writes nonsense, for GenQ and GPL; and few passages to mine negatives in."""
+    from course_lib.experiments import stages
+    from course_lib.models import QueryGenerator
+
+    torch.manual_seed(0)
+    generator = QueryGenerator(shallow(1, max_length=64))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "load_generator", lambda name: generator)
+        patch.setattr(stages, "MINED_IN", 5)
+        yield generator
+
+
 @pytest.fixture(scope="session")
 def sentences(docs):
     """Real sentences, short and long mixed, that nothing is trained on in earnest."""

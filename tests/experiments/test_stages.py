@@ -4,18 +4,17 @@ import dataclasses
 from functools import partial
 
 import pytest
-import torch
 
 from course_lib import experiments
 from course_lib.experiments import PROFILES, STAGES, Run, as_run, load_or_run, runs, stages
 from course_lib.experiments import domain_adaptation as adaptation
-from course_lib.models import QueryGenerator
 from course_lib.models.minilm import MINILM_SHA256, reference_folder
 from course_lib.search import BM25Search
 
 SMALL = {"steps": 2, "batch_size": 8, "texts": 200}
 RECIPES = {name: dataclasses.replace(r, **SMALL) for name, r in PROFILES["smoke"].recipes.items()}
 TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=5, target_passages=4)
+pytestmark = pytest.mark.usefixtures("generator")
 needs_minilm = pytest.mark.skipif(not reference_folder(), reason="all-MiniLM-L6-v2's weights are not on this machine")
 
 
@@ -25,17 +24,6 @@ def run(row, profile=TINY, seed=0):
 
 def measured(row):
     return load_or_run(run(row), progress=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def generator(shallow):
-    """An untrained query generator, which writes nonsense, and few passages in which negatives are mined."""
-    torch.manual_seed(0)
-    generator = QueryGenerator(shallow(1, max_length=64))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "load_generator", lambda name: generator)
-        patch.setattr(stages, "MINED_IN", 5)
-        yield generator
 
 
 @pytest.fixture(scope="module")

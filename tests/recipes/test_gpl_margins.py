@@ -5,12 +5,10 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from course_lib import experiments
 from course_lib.experiments import PROFILES, as_run, shortened, stages
 from course_lib.experiments import domain_adaptation as adaptation
-from course_lib.models import QueryGenerator
 from course_lib.recipes import gpl_margins as recipe
 
 RECIPES = {
@@ -20,14 +18,9 @@ TINY = dataclasses.replace(PROFILES["smoke"], recipes=RECIPES, queries=5, target
 
 
 @pytest.fixture(scope="module")
-def run(shallow):
-    """A small run of GPL, with an untrained query generator, which writes nonsense."""
-    torch.manual_seed(0)
-    generator = QueryGenerator(shallow(1, max_length=64))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "load_generator", lambda name: generator)
-        patch.setattr(stages, "MINED_IN", 5)
-        yield as_run(("source", "gpl"), TINY, domain="target")
+def run(generator):
+    """A small run of GPL."""
+    return as_run(("source", "gpl"), TINY, domain="target")
 
 
 def test_rescaled_margins_keep_their_order_and_get_the_other_scale():

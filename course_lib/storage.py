@@ -1,5 +1,6 @@
 """Where the course keeps files and how it writes them; long work done in chunks, each kept as soon as it is done."""
 
+import gc
 import hashlib
 import json
 import os
@@ -203,3 +204,15 @@ def _pieces_of_model(thing):
         yield from _pieces({**dict(thing.named_parameters()), **dict(thing.named_buffers())})
     else:
         raise TypeError(f"a {type(thing).__name__} has no fingerprint; pass numbers, texts, models or searches")
+
+
+@contextmanager
+def uncollected():
+    """Look for no garbage meanwhile: each look visits all objects made so far, so time would outgrow their number."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -1,7 +1,6 @@
 """Read the documentation of installed packages from their files with `ast`; no package is imported or run."""
 
 import ast
-import gc
 import hashlib
 import importlib.util
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from course_lib.storage import uncollected
 from course_lib.texts.prose import parse_docstring
 
 _NAMES = "numpy scipy pandas sklearn matplotlib networkx sympy torch transformers datasets python".split()
@@ -226,18 +226,10 @@ def _assigns_all(statement):
     return any(isinstance(t, ast.Name) and t.id == "__all__" for t in targets)
 
 
+@uncollected()  # a syntax tree is many objects; looking for garbage took half of the time
 def _read_file(job):
     """Parse one file: (module, [(name, kind, Docstring)], [(name here, full name there)], re-exported names)."""
-    collecting = gc.isenabled()
-    gc.disable()  # a syntax tree is many objects, none of them garbage; looking for some took half of the time
-    try:
-        return _parse(*job)
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def _parse(path, module, is_package):
+    path, module, is_package = job
     try:
         source = Path(path).read_text(encoding="utf-8")
         with warnings.catch_warnings(action="ignore"):  # other people's invalid escapes
